@@ -1,0 +1,26 @@
+# The two commands: `make repro` regenerates all results, `make test` checks the code. Both make their own environment.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: repro test lock
+
+repro: .venv/installed
+	$(BIN)/python -m bench plan params.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	touch $@
+
+# Renew the pinned environment (universal: every platform and Python from 3.11 on).
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock

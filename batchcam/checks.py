@@ -1,0 +1,51 @@
+"""Checks of arguments: each raises `TypeError` or `ValueError` with one sentence that names what was found."""
+
+import difflib
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def describe(value: object) -> str:
+    """What a value is, in the words of an error message."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def check_float(name: str, value: object, shape: str) -> None:
+    """Raise unless `value` is a floating-point tensor with as many dimensions as `shape`, say "(N,H,W)"."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor {shape}, got {describe(value)}")
+    if value.ndim != shape.count(",") + 1:
+        raise ValueError(f"{name} must be {shape}, got {describe(value)}")
+
+
+def check_class_indices(name: str, value: object, count: int, num_classes: int | None) -> None:
+    """Raise unless `value` is a long tensor (count,) with entries from 0 to num_classes − 1 (None: any from 0)."""
+    if not isinstance(value, Tensor) or value.dtype != torch.long:
+        raise TypeError(f"{name} must be a long (int64) tensor ({count},), got {describe(value)}")
+    if value.shape != (count,):
+        raise ValueError(f"{name} must have the shape ({count},), one class per sample, got {tuple(value.shape)}")
+    outside = value < 0 if num_classes is None else (value < 0) | (value >= num_classes)
+    if outside.any():
+        allowed = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
+        raise ValueError(f"{name} must be {allowed}, got {int(value[outside][0])}")
+
+
+def check_same_size(name: str, maps: Tensor, reference_name: str, reference: Tensor) -> None:
+    """Raise unless the last two dimensions agree."""
+    if maps.shape[-2:] != reference.shape[-2:]:
+        raise ValueError(
+            f"{name} {tuple(maps.shape)} and {reference_name} {tuple(reference.shape)} differ in height or width;"
+            " resize_maps brings maps to a size"
+        )
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise unless `value` is one of the choices; name them, and the nearest."""
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}{hint}")

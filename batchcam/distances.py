@@ -1,0 +1,78 @@
+"""Distances between maps, (N,H,W) × (N,H,W) → (N,): one number per pair, computed in float32 (or float64).
+
+Both sides are in [0, 1], as `normalize_maps` and `class_prototypes` leave them; 0 means equal.
+"""
+
+from collections.abc import Callable
+
+import pytorch_msssim
+from torch import Tensor
+
+from batchcam.checks import check_float
+from batchcam.precision import full_precision, no_autocast
+
+#: The Gaussian window of SSIM (Wang et al. 2004): 11 taps, σ = 1.5.
+SSIM_WINDOW = 11
+SSIM_SIGMA = 1.5
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference, mean |a − b|, in [0, 1].
+
+    Args:
+        a, b: (N,H,W), floating point.
+
+    Returns:
+        (N,).
+
+    Raises:
+        TypeError, ValueError: not two floating-point tensors of one shape (N,H,W).
+    """
+    a, b = _pair(a, b)
+    return (a - b).abs().mean((1, 2))
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference, mean (a − b)², in [0, 1]. Arguments, result and errors are those of `l1`."""
+    a, b = _pair(a, b)
+    return (a - b).square().mean((1, 2))
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """1 − SSIM, in [0, 2]: the structural similarity of Wang et al. 2004, data range 1, as a distance.
+
+    SSIM is the mean over the window's valid positions of
+    (2 μa μb + C1)(2 σab + C2) / ((μa² + μb² + C1)(σa² + σb² + C2)), with C1 = .01², C2 = .03² and Gaussian-weighted
+    moments (11 taps, σ 1.5); computed by pytorch-msssim. Arguments and result are those of `l1`.
+
+    Raises:
+        TypeError, ValueError: as for `l1`; or a side shorter than the window's 11 pixels.
+    """
+    a, b = _pair(a, b)
+    if min(a.shape[1:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"SSIM's window needs maps of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels, got {tuple(a.shape)};"
+            " resize_maps brings maps to a size"
+        )
+    with no_autocast(a):
+        similarity: Tensor = pytorch_msssim.ssim(
+            a[:, None],
+            b[:, None],
+            data_range=1.0,
+            size_average=False,
+            win_size=SSIM_WINDOW,
+            win_sigma=SSIM_SIGMA,
+        )
+        return 1 - similarity
+
+
+#: The distances by the name that the losses take.
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1, "l2": l2, "ssim": ssim}
+
+
+def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    check_float("a", a, "(N,H,W)")
+    check_float("b", b, "(N,H,W)")
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+    return full_precision(a), full_precision(b)

@@ -1,0 +1,135 @@
+"""The two regularisers of the paper: each sample's map against its class, and the batch's maps against theirs."""
+
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from batchcam.checks import check_choice, check_class_indices, check_float, check_same_size, describe
+from batchcam.distances import DISTANCES
+from batchcam.precision import full_precision, no_autocast
+
+#: Readings of the Batch-CAM loss, by whether they compare with prototypes.
+READINGS = {"class_mean": True, "consistency": False, "batch_image": False}
+
+
+class PrototypeLoss(nn.Module):
+    """Prototype loss: mean over i of D(M_i, P[y_i]), each sample's map against the prototype of its class.
+
+    Args:
+        prototypes: P, (C,H,W) floating point in [0, 1], from `class_prototypes`; kept as a buffer.
+        distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
+
+    Source: arXiv 2510.00664, in words; the paper's formula could not be read.
+    """
+
+    prototypes: Tensor
+
+    def __init__(self, prototypes: Tensor, distance: str = "ssim") -> None:
+        super().__init__()
+        check_choice("distance", distance, DISTANCES)
+        check_float("prototypes", prototypes, "(C,H,W)")
+        self.distance = distance
+        self.register_buffer("prototypes", prototypes)
+
+    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar ≥ 0 in float32 (or float64).
+
+        Args:
+            maps: M, (N,H,W) in [0, 1], resized to the prototypes' size and normalised.
+            labels: y, (N,) long, in 0..C − 1.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or labels that do not fit the prototypes.
+        """
+        maps = _check_batch(maps, labels, len(self.prototypes))
+        check_same_size("maps", maps, "prototypes", self.prototypes)
+        prototypes = self.prototypes.to(maps.dtype)
+        return DISTANCES[self.distance](maps, prototypes[labels]).mean()
+
+    def extra_repr(self) -> str:
+        return f"distance={self.distance!r}"
+
+
+class BatchCAMLoss(nn.Module):
+    """Batch-CAM loss: the maps of a batch against statistics of that batch.
+
+    The paper's text allows three readings; M̄_c and x̄_c are the mean map and mean image of class c in the batch:
+
+    * "class_mean": mean over the classes c in the batch of D(M̄_c, P_c)
+    * "consistency": mean over i of D(M_i, M̄[y_i]); M̄ is not detached; needs no prototypes
+    * "batch_image": mean over i of D(M_i, x̄[y_i]); needs the images, no prototypes
+
+    Args:
+        prototypes: P, (C,H,W) floating point in [0, 1], kept as a buffer; None for the readings that need none.
+        distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
+        reading: one of the three above.
+
+    Source: arXiv 2510.00664, in words; the readings are named choices of this project.
+    """
+
+    prototypes: Tensor | None
+
+    def __init__(self, prototypes: Tensor | None = None, distance: str = "l1", reading: str = "class_mean") -> None:
+        super().__init__()
+        check_choice("distance", distance, DISTANCES)
+        check_choice("reading", reading, READINGS)
+        if READINGS[reading] and prototypes is None:
+            raise ValueError(f"the reading {reading!r} compares with prototypes: pass them, (C,H,W)")
+        if prototypes is not None:
+            check_float("prototypes", prototypes, "(C,H,W)")
+        self.distance = distance
+        self.reading = reading
+        self.register_buffer("prototypes", prototypes)
+
+    def forward(self, maps: Tensor, labels: Tensor, images: Tensor | None = None) -> Tensor:
+        """The loss, a scalar ≥ 0 in float32 (or float64).
+
+        Args:
+            maps: M, (N,H,W) in [0, 1], resized and normalised.
+            labels: y, (N,) long, in 0..C − 1 where there are C prototypes.
+            images: x, (N,H,W) or (N,channels,H,W) in [0, 1], for "batch_image" alone.
+
+        Raises:
+            TypeError, ValueError: shapes, dtypes or labels that do not fit; "batch_image" without images.
+        """
+        maps = _check_batch(maps, labels, None if self.prototypes is None else len(self.prototypes))
+        D = DISTANCES[self.distance]
+        classes, member, counts = labels.unique(return_inverse=True, return_counts=True)
+        # membership (classes in the batch, N): row c holds 1 / (its number of samples) where y_i = c
+        membership = one_hot(member, len(classes)).T.to(maps.dtype) / counts[:, None]
+        with no_autocast(maps):
+            if self.reading == "batch_image":
+                mean_image = _class_means(membership, _grey(images, maps))
+                return D(maps, mean_image[member]).mean()
+            mean_map = _class_means(membership, maps)
+            if self.reading == "consistency":
+                return D(maps, mean_map[member]).mean()
+            assert self.prototypes is not None  # by the constructor
+            check_same_size("maps", maps, "prototypes", self.prototypes)
+            return D(mean_map, self.prototypes.to(maps.dtype)[classes]).mean()
+
+    def extra_repr(self) -> str:
+        return f"distance={self.distance!r}, reading={self.reading!r}"
+
+
+def _class_means(membership: Tensor, planes: Tensor) -> Tensor:
+    """(classes, N) × (N,H,W) → (classes,H,W). A product, since scatter-adds have no fixed order on CUDA."""
+    return (membership @ planes.flatten(1)).unflatten(1, planes.shape[1:])
+
+
+def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
+    if not isinstance(images, Tensor) or images.ndim not in (3, 4) or len(images) != len(maps):
+        raise ValueError(
+            f"the reading 'batch_image' needs images (N,H,W) or (N,channels,H,W) of the maps {tuple(maps.shape)},"
+            f" got {describe(images)}"
+        )
+    check_same_size("maps", maps, "images", images)
+    images = images.to(maps.dtype)
+    return images.mean(dim=1) if images.ndim == 4 else images
+
+
+def _check_batch(maps: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
+    check_float("maps", maps, "(N,H,W)")
+    if len(maps) == 0:
+        raise ValueError("maps must hold at least one map, got an empty batch")
+    check_class_indices("labels", labels, len(maps), num_classes)
+    return full_precision(maps)

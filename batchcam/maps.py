@@ -1,0 +1,61 @@
+"""What happens to a raw Grad-CAM map before it is compared: resize, then min-max normalise."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from batchcam.checks import describe
+from batchcam.precision import full_precision, no_autocast
+
+#: Least range that `normalize_maps` divides by. Below it a map is taken for constant: its gradient, which grows
+#: as 1 / (max − min), stays bounded.
+EPSILON = 1e-6
+
+
+def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize maps bilinearly (`align_corners=False`).
+
+    Args:
+        maps: (N,h,w) or (N,C,h,w), floating point, any range.
+        size: the new side of a square, or (H, W), in pixels.
+
+    Returns:
+        (N,H,W) or (N,C,H,W) in float32 (float64 stays float64); differentiable.
+
+    Raises:
+        TypeError, ValueError: maps that are not such a tensor, or a size under one pixel.
+    """
+    _check_maps(maps)
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"size must be at least one pixel, got {size}")
+    with no_autocast(maps):
+        planes = full_precision(maps).reshape(-1, 1, *maps.shape[-2:])
+        resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)
+        return resized.reshape(*maps.shape[:-2], height, width)
+
+
+def normalize_maps(maps: Tensor) -> Tensor:
+    """Min-max normalise each map: (M − min) / max(max − min, 1e-6).
+
+    Args:
+        maps: (N,H,W) or (N,C,H,W), floating point, any range.
+
+    Returns:
+        The same shape in [0, 1], float32 (float64 stays float64); differentiable. A constant map, an all-zero one
+        among them, becomes zero; a gradient at tied extremes is shared equally.
+
+    Raises:
+        TypeError, ValueError: maps that are not such a tensor.
+    """
+    _check_maps(maps)
+    with no_autocast(maps):
+        maps = full_precision(maps)
+        low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+        return (maps - low) / (high - low).clamp(min=EPSILON)
+
+
+def _check_maps(maps: object) -> None:
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        raise TypeError(f"maps must be a floating-point tensor (N,h,w) or (N,C,h,w), got {describe(maps)}")
+    if maps.ndim not in (3, 4):
+        raise ValueError(f"maps must be (N,h,w) or (N,C,h,w), got {describe(maps)}")

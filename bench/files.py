@@ -1,0 +1,31 @@
+"""Nothing unfinished under a final name: write aside, then rename."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file or a directory to; it takes the name `path` if all went well.
+
+    What is left of an attempt that failed is removed; of one that was killed, by the next attempt.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.unfinished")
+    _remove(aside)
+    try:
+        yield aside
+        if path.is_dir():
+            _remove(path)
+        aside.replace(path)
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
