@@ -1,0 +1,158 @@
+"""The command line: python -m bench …
+
+Each command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bench.errors import BenchError
+
+
+class Commands(TyperGroup):
+    """The commands; what the user can mend is told in one line on stderr, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named; exit with 1 after a `BenchError`, with 130 after an interruption."""
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted: the same command takes it up again", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def suite() -> None:
+    """The Batch-CAM benchmark suite. Run it from the repository's root."""
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
+    directory: Annotated[Path, typer.Option(help="Where the file goes")] = Path("data"),
+) -> None:
+    """Fetch, verify and split one dataset.
+
+    Reads: for digits, what scikit-learn ships. For mnist and fashion_mnist the four official files, each checked by
+    hash, from the first place that has it: DIRECTORY/raw, where earlier downloads stay; the mirror named by the
+    environment variable BATCHCAM_DATA_MIRROR, a directory or an http or https address with MNIST/raw/… and
+    FashionMNIST/raw/… below it; torchvision's mirrors.
+
+    Writes: DIRECTORY/NAME.safetensors, with uint8 images (N,28,28) and labels (N,) of each split.
+    """
+    from bench import datasets
+
+    path = datasets.prepare(name, directory)
+    data = datasets.load(path)
+    counts = [f"{len(split.labels):,} {part}" for part, split in zip(datasets.PARTS, data[:3], strict=True)]
+    typer.echo(f"{path}: {', '.join(counts)}")
+
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parameters")]
+
+
+@app.command()
+def plan(params: ParamsFile = Path("params.yaml")) -> None:
+    """Check a profile's parameters and list its cells.
+
+    Reads: the parameters. Writes: nothing; prints a line for each cell, and whether it has been run.
+    """
+    from bench.params import load
+
+    checked = load(params)
+    cells = checked.cells()
+    done = [cell for cell in cells if (checked.runs / cell.name).is_dir()]
+    for cell in cells:
+        typer.echo(
+            f"{'done' if cell in done else 'to do':6}{cell.name}, seeds: {checked.training[cell.backbone].seeds}"
+        )
+    typer.echo(f"profile {checked.profile}: {len(cells)} cells, {len(done)} of them done")
+
+
+@app.command()
+def cell(
+    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
+    backbone: Annotated[str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny")],
+    loss: Annotated[str, typer.Argument(help="ce, or prototype or batchcam with -l1, -l2 or -ssim")],
+    resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
+    params: ParamsFile = Path("params.yaml"),
+    seeds: Annotated[int | None, typer.Option(help="How many, other than the profile's; needs --output", min=1)] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to, other than runs/PROFILE/CELL")] = None,
+) -> None:
+    """Train and test one backbone with one loss at one resolution.
+
+    The profile says how (device, threads, epochs, weights …); the cell need not be one of its grid. An interrupted cell
+    goes on behind its last finished seed.
+
+    Reads: the parameters and data/DATASET.safetensors.
+
+    Writes: a directory with metrics.json (a row per seed), maps.safetensors (each class's mean map, and examples),
+    provenance.json and, where the profile says so, the weights.
+    """
+    from bench.params import load
+
+    checked = load(params).for_cell(dataset, backbone, loss, resolution, seeds)
+    if seeds is not None and output is None:
+        raise BenchError("--seeds needs --output: runs/ holds cells with the profile's seeds only")
+    (chosen,) = checked.cells()
+
+    from bench.train import run_cell
+
+    directory = output or checked.runs / chosen.name
+    run_cell(checked, chosen, directory)
+    typer.echo(f"{directory}: {chosen.name}")
+
+
+@app.command()
+def bounds(dataset: str, params: ParamsFile = Path("params.yaml")) -> None:
+    """Floors and ceilings of the reconstruction metrics on one dataset.
+
+    Reads: the parameters and data/DATASET.safetensors. Writes: runs/PROFILE/bounds-DATASET.csv.
+    """
+    from bench.bounds import write_bounds
+    from bench.params import load
+
+    typer.echo(write_bounds(load(params), dataset))
+
+
+@app.command()
+def collect(params: ParamsFile = Path("params.yaml")) -> None:
+    """Gather all cells of a profile into one tidy table; one that is missing or failed is a row that says so.
+
+    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv and bounds.csv.
+    """
+    from bench.collect import collect
+    from bench.params import load
+
+    for path in collect(load(params)):
+        typer.echo(path)
+
+
+@app.command()
+def report(params: ParamsFile = Path("params.yaml")) -> None:
+    """Make the tables and figures of a profile.
+
+    Reads: results/PROFILE/cells.csv and bounds.csv, runs/PROFILE and the datasets. Writes: results/PROFILE/tables and
+    figures.
+    """
+    from bench.report import report
+
+    report(params)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="python -m bench")
+
+
+if __name__ == "__main__":
+    main()
