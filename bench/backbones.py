@@ -1,0 +1,171 @@
+"""The three backbones, randomly initialised, and the layer of each at which the map is read.
+
+Where the map is read is chosen for the map, never for speed: a 1×1 map is constant, so it is the deepest stage whose
+grid is at least 3×3. One exception: ConvNeXt's head (pool → LayerNorm → linear) makes the last stage's map sum to zero
+over space before ReLU, so at 56 and 112 px its map is read one stage earlier. docs/backbones.md lists every grid.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from batchcam import capture
+from batchcam.checks import check_choice
+from bench.errors import BenchError
+
+#: Least side of a grid that is read as a map.
+LEAST_GRID = 3
+
+#: ImageNet stems and patches shrink by 32, so a smaller image leaves nothing to look at.
+IMAGENET_LEAST = 32
+
+
+class Backbone(NamedTuple):
+    """A model that maps images (N,channels,px,px) to logits (N,num_classes), and the layer whose map is read."""
+
+    model: nn.Module
+    layer: nn.Module
+
+
+class SimpleCNN(nn.Module):
+    """conv32-pool-conv64-pool-conv128 (3×3, ReLU), average pooling to about 7×7, fc128, fc.
+
+    The pooling has a fixed kernel: adaptive pooling has no deterministic backward pass on CUDA. The map is read after
+    the last ReLU; before it, 38 % of the maps of a cross-entropy model were all zero.
+    """
+
+    def __init__(self, resolution: int, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        grid = resolution // 4
+        kernel = max(1, grid // 7)
+        pooled = grid // kernel
+        self.features = nn.Sequential(
+            *_convolution(in_channels, 32),
+            nn.MaxPool2d(2),
+            *_convolution(32, 64),
+            nn.MaxPool2d(2),
+            *_convolution(64, 128),
+        )
+        self.head = nn.Sequential(
+            nn.AvgPool2d(kernel),
+            nn.Flatten(),
+            nn.Linear(128 * pooled * pooled, 128),
+            nn.ReLU(),
+            nn.Linear(128, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU()
+
+
+def _simple_cnn(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+    model = SimpleCNN(resolution, num_classes, in_channels)
+    return Backbone(model, model.features[-1])
+
+
+def _resnet18(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+    """timm's ResNet-18; below 32 px with a 3×3 stem of stride 2 and no max-pool.
+
+    With stride 1 the map could be read at layer4, but a step takes twice as long: 55 against 119 images/s at 23 px on two
+    cores, for the same accuracy after 1,000 digits (95 and 94 %).
+    """
+    import timm
+
+    model: Any = timm.create_model("resnet18", in_chans=in_channels, num_classes=num_classes)
+    if resolution < IMAGENET_LEAST:
+        model.conv1 = nn.Conv2d(in_channels, 64, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    stages = [model.layer1, model.layer2, model.layer3, model.layer4]
+    return Backbone(model, _deepest(model, stages, resolution, in_channels))
+
+
+def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+    """timm's ConvNeXt-V2-Tiny; below 32 px the image is first enlarged to 32 px.
+
+    Padding to 32 px costs the same but leaves half of the grid to the margin. The other ways to run at 23 px were slower
+    (images/s of a step on two cores: enlarged 61, `output_stride=8` 38, patch 1 13), and with a patch of 4 only the
+    first stage has 3×3.
+    """
+    import timm
+
+    model: Any = timm.create_model("convnextv2_tiny", in_chans=in_channels, num_classes=num_classes)
+    stages = list(model.stages)
+    if resolution < IMAGENET_LEAST:
+        model = nn.Sequential(nn.Upsample(size=IMAGENET_LEAST, mode="bilinear"), model)
+    if resolution in (56, 112):
+        return Backbone(model, stages[-2])
+    return Backbone(model, _deepest(model, stages, resolution, in_channels))
+
+
+class _Entry(NamedTuple):
+    make: Callable[[int, int, int], Backbone]
+    least: int  # the least resolution, px: SSIM's window is 11 px, and SimpleCNN's grid is a quarter of the side
+
+
+_BACKBONES = {
+    "simple_cnn": _Entry(_simple_cnn, 12),
+    "resnet18": _Entry(_resnet18, 11),
+    "convnextv2_tiny": _Entry(_convnextv2_tiny, 11),
+}
+NAMES = tuple(_BACKBONES)
+
+
+def least_resolution(name: str) -> int:
+    """The least resolution, in pixels, at which a backbone gives a map that the losses can use."""
+    return _BACKBONES[name].least
+
+
+def build(name: str, resolution: int, num_classes: int = 10, in_channels: int = 1) -> Backbone:
+    """A backbone with random weights from torch's current seed, and the layer whose map is read.
+
+    Args:
+        name: one of `NAMES`.
+        resolution: side of the square images, in pixels.
+        num_classes: number of logits.
+        in_channels: 1 (grey) or 3.
+
+    Returns:
+        (model, layer), the model in training mode.
+
+    Raises:
+        BenchError: an unknown name; a resolution under the backbone's least.
+    """
+    try:
+        check_choice("backbone", name, NAMES)
+    except ValueError as error:
+        raise BenchError(str(error)) from None
+    if resolution < least_resolution(name):
+        raise BenchError(f"{name} needs images of at least {least_resolution(name)} px, got {resolution} px")
+    return _BACKBONES[name].make(resolution, num_classes, in_channels)
+
+
+def grid_size(backbone: Backbone, resolution: int, in_channels: int = 1) -> tuple[int, int]:
+    """(h, w) of the backbone's raw maps, found by running it once on a blank image."""
+    return _grids(backbone.model, [backbone.layer], resolution, in_channels)[0]
+
+
+def _deepest(model: nn.Module, stages: list[nn.Module], resolution: int, in_channels: int) -> nn.Module:
+    """The deepest stage whose grid is at least 3×3."""
+    grids = _grids(model, stages, resolution, in_channels)
+    return [stage for stage, grid in zip(stages, grids, strict=True) if min(grid) >= LEAST_GRID][-1]
+
+
+def _grids(model: nn.Module, layers: list[nn.Module], resolution: int, in_channels: int) -> list[tuple[int, int]]:
+    """(h, w) of the outputs of layers, from one blank image in eval mode; no random numbers are drawn."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    with contextlib.ExitStack() as stack:
+        captured = [stack.enter_context(capture(layer)) for layer in layers]
+        model(torch.zeros(1, in_channels, resolution, resolution, device=device))
+    model.train(training)
+    return [(c.activations.shape[2], c.activations.shape[3]) for c in captured]

@@ -1,0 +1,102 @@
+"""Accuracy and reconstruction of one trained model on the test images."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from batchcam import explain, normalize_maps, resize_maps
+from batchcam.distances import DISTANCES
+from batchcam.maps import EPSILON
+
+BATCH = 120
+
+
+class Evaluation(NamedTuple):
+    """`metrics` by column name of cells.csv; the rest as maps.safetensors keeps it.
+
+    `class_means` (classes,h,w) and `examples` (classes,h,w) are at the map's own grid: resized bilinearly they are the
+    mean normalised map of each class, and the normalised map of the class's first test image, the image whose index
+    is in `example_indices` (classes,).
+    """
+
+    metrics: dict[str, float | None]
+    class_means: Tensor
+    examples: Tensor
+    example_indices: Tensor
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, layer: nn.Module, images: Tensor, labels: Tensor, prototypes: Tensor) -> Evaluation:
+    """Test a model in eval mode, with the maps of the true label.
+
+    Args:
+        model, layer: as from `bench.backbones.build`; the model is left in eval mode.
+        images: (N,1,px,px) float32 in [0, 1], on the model's device.
+        labels: y, (N,) long; every class must be there.
+        prototypes: P, (classes,px,px).
+
+    Returns:
+        Accuracies and the zero-map rate as fractions; `l1`, `l2`, `ssim`: the mean over images of the comparison of M_i
+        with P[y_i]; `class_mean_…`: the mean over classes of that of the class's mean map with P_c. L1 and mean squared
+        error are lower, SSIM (the similarity) higher where they agree. `…_nonzero` leaves zero maps out, and is None
+        where nothing is left. A constant map normalises to zero, and counts as a zero map.
+    """
+    model.eval()
+    classes = len(prototypes)
+    rows, class_sums = [], []
+    for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True):
+        logits, raw = explain(model, layer, x, targets=y)
+        maps, grids = _normalized(raw, x.shape[-1])
+        live = maps.amax((1, 2)) > 0
+        rows.append(torch.stack([logits.argmax(1) == y, live, *_compare(maps, prototypes[y])], dim=1).double())
+        members = one_hot(y, classes).T.double()
+        # Zero maps add nothing to these sums: those over all and over non-zero maps differ in their counts alone.
+        class_sums.append((members @ maps.flatten(1).double(), members @ grids.flatten(1).double()))
+    correct, live, *comparisons = torch.cat(rows).T
+    map_sums, grid_sums = (torch.stack(sums).sum(0) for sums in zip(*class_sums, strict=True))
+
+    members = one_hot(labels, classes).T.double()
+    counts, live_counts = members.sum(1), members @ live
+    mean_maps = (map_sums / counts[:, None]).view_as(prototypes)
+    found = live_counts > 0
+    live_mean_maps = (map_sums[found] / live_counts[found, None]).view(-1, *prototypes.shape[1:])
+
+    metrics: dict[str, float | None] = {
+        "accuracy": correct.mean().item(),
+        "worst_class_accuracy": (members @ correct / counts).min().item(),
+    }
+    metrics |= _means("", "", comparisons) | _means("", "_nonzero", [c[live > 0] for c in comparisons])
+    metrics |= _means("class_mean_", "", _compare(mean_maps, prototypes.double()))
+    metrics |= _means("class_mean_", "_nonzero", _compare(live_mean_maps, prototypes[found].double()))
+    metrics["zero_map_rate"] = 1 - live.mean().item()
+
+    example_indices = torch.stack([(labels == c).nonzero()[0, 0] for c in range(classes)])
+    _, raw = explain(model, layer, images[example_indices], targets=labels[example_indices])
+    examples = _normalized(raw, images.shape[-1])[1]
+    class_means = (grid_sums / counts[:, None]).view(classes, *raw.shape[1:])
+    return Evaluation(metrics, class_means, examples, example_indices)
+
+
+def _normalized(raw: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """Normalised maps (N,px,px), and the grid (N,h,w) that they are the bilinear enlargement of.
+
+    Bilinear enlargement is linear and keeps constants, so (resize(m) − min) / range = resize((m − min) / range).
+    """
+    resized = resize_maps(raw, resolution)
+    low, high = resized.amin((1, 2), keepdim=True), resized.amax((1, 2), keepdim=True)
+    return normalize_maps(resized), (raw.to(resized.dtype) - low) / (high - low).clamp(min=EPSILON)
+
+
+def _compare(maps: Tensor, references: Tensor) -> list[Tensor]:
+    """L1, mean squared error and SSIM of each pair, three tensors (N,)."""
+    if len(maps) == 0:
+        return [maps.new_empty(0)] * len(DISTANCES)
+    distances = {name: distance(maps, references) for name, distance in DISTANCES.items()}
+    return [distances["l1"], distances["l2"], 1 - distances["ssim"]]
+
+
+def _means(prefix: str, suffix: str, comparisons: list[Tensor]) -> dict[str, float | None]:
+    values = (c.mean().item() if len(c) else None for c in comparisons)
+    return {f"{prefix}{name}{suffix}": value for name, value in zip(("l1", "l2", "ssim"), values, strict=True)}

@@ -1,0 +1,202 @@
+"""The schema of params.yaml: every profile's file is checked by it before anything runs.
+
+An error names the file, the path in it, what is allowed and the nearest match.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from bench.backbones import least_resolution
+from bench.errors import BenchError
+
+DatasetName = Literal["digits", "mnist", "fashion_mnist"]
+BackboneName = Literal["simple_cnn", "resnet18", "convnextv2_tiny"]
+LossName = Literal[
+    "ce", "prototype-l1", "prototype-l2", "prototype-ssim", "batchcam-l1", "batchcam-l2", "batchcam-ssim"
+]
+LOSSES: tuple[LossName, ...] = get_args(LossName)
+
+
+class Cell(NamedTuple):
+    """One trained combination of the grid; all its seeds are inside it."""
+
+    dataset: DatasetName
+    backbone: BackboneName
+    loss: LossName
+    resolution: int
+
+    @property
+    def name(self) -> str:
+        """The name of its directory, and of its DVC stage behind `cell@`."""
+        return f"{self.dataset}-{self.backbone}-{self.loss}-{self.resolution}"
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands there twice")
+    return values
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Grid(_Section):
+    """What is combined with what."""
+
+    dataset: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_unique)]
+    backbone: Annotated[list[BackboneName], Field(min_length=1), AfterValidator(_unique)]
+    loss: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]
+    resolution: Annotated[list[Annotated[int, Field(ge=1, le=512)]], Field(min_length=1), AfterValidator(_unique)]
+
+
+class Training(_Section):
+    """How one backbone is trained and tested, the same for every loss. None: all images of the split."""
+
+    seeds: Annotated[int, Field(ge=1)]
+    train_images: Annotated[int, Field(ge=1)] | None
+    test_images: Annotated[int, Field(ge=1)] | None
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> "Training":
+        if self.train_images is not None and self.train_images < self.batch_size:
+            raise ValueError(f"batch_size {self.batch_size} exceeds train_images {self.train_images}")
+        return self
+
+
+class Params(_Section):
+    """One profile."""
+
+    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
+    params_file: str  # this file, as seen from the root
+    device: Literal["cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1)]  # of each cell; another number gives other bits
+    save_weights: bool
+    grid: Grid
+    training: dict[BackboneName, Training]
+    weights: dict[LossName, Annotated[float, Field(ge=0)]]  # of each regulariser; ce has none: 0
+
+    @model_validator(mode="after")
+    def _grid_is_possible(self) -> "Params":
+        _need("training", self.training, self.grid.backbone)
+        _need("weights", self.weights, self.grid.loss)
+        if self.weights.get("ce", 0) != 0:
+            raise ValueError(f"weights.ce must be 0, got {self.weights['ce']}: ce has no regulariser")
+        for backbone in self.grid.backbone:
+            least = least_resolution(backbone)
+            for resolution in self.grid.resolution:
+                if resolution < least:
+                    raise ValueError(f"grid.resolution: {backbone} needs at least {least} px, got {resolution}")
+        return self
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the grid, in the order of the parameters."""
+        g = self.grid
+        return [Cell(d, b, x, r) for d in g.dataset for b in g.backbone for x in g.loss for r in g.resolution]
+
+    def for_cell(self, dataset: str, backbone: str, loss: str, resolution: int, seeds: int | None = None) -> "Params":
+        """The same profile with one cell, and perhaps other seeds; raise `BenchError` if it is impossible."""
+        content = self.model_dump()
+        content["grid"] = {"dataset": [dataset], "backbone": [backbone], "loss": [loss], "resolution": [resolution]}
+        if seeds is not None and backbone in content["training"]:
+            content["training"][backbone]["seeds"] = seeds
+        return _validated(content, "the cell")
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """The parameters that a cell's numbers depend on; dvc.yaml names the same keys."""
+        return {
+            "cell": cell._asdict(),
+            "device": self.device,
+            "threads": self.threads,
+            "save_weights": self.save_weights,
+            "training": self.training[cell.backbone].model_dump(),
+            "weight": self.weights[cell.loss],
+        }
+
+    @property
+    def runs(self) -> Path:
+        """Where the cells' directories are, from the root."""
+        return Path("runs", self.profile)
+
+    def bounds_file(self, dataset: str) -> Path:
+        """Where a dataset's floors and ceilings are kept for `collect`."""
+        return self.runs / f"bounds-{dataset}.csv"
+
+    def failure_file(self, cell: Cell) -> Path:
+        """Where a cell that failed leaves its sentence, until it runs through."""
+        return Path("runs", ".failed", self.profile, f"{cell.name}.txt")
+
+    @property
+    def results(self) -> Path:
+        """Where tables and figures go, from the root."""
+        return Path("results", self.profile)
+
+
+def _need(section: str, given: Mapping[Any, object], names: list[Any]) -> None:
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ValueError(f"{section}.{missing[0]} is missing, but the grid has {missing[0]!r}")
+
+
+def load(path: Path) -> Params:
+    """Read and check a params.yaml; raise `BenchError` with a line for each thing that is wrong."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise BenchError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise BenchError(f"{path} must hold a mapping with the keys {', '.join(Params.model_fields)}")
+    return _validated(content, str(path))
+
+
+def _validated(content: dict[str, Any], source: str) -> Params:
+    try:
+        return Params.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise BenchError("\n".join(f"{source}: {_sentence(e)}" for e in error.errors())) from None
+
+
+def _sentence(error: Any) -> str:
+    """One of pydantic's errors as "path: what is wrong; what is allowed"."""
+    location = [part for part in error["loc"] if part != "[key]"]
+    where = ".".join(str(part) for part in location)
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = _allowed_keys(location[:-1])
+            return f"{where}: unknown key; allowed are {', '.join(allowed)}{_nearest(location[-1], allowed)}"
+        case "literal_error":
+            allowed = [name.strip().strip("'") for name in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+            value = error["input"]
+            return f"{where}: unknown name {value!r}; allowed are {', '.join(allowed)}{_nearest(value, allowed)}"
+        case "missing":
+            return f"{where}: this key is missing"
+        case "value_error":
+            return f"{where}: {error['ctx']['error']}" if where else str(error["ctx"]["error"])
+        case _:
+            return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+
+
+def _allowed_keys(location: list[Any]) -> list[str]:
+    """The keys that the section at this path may have."""
+    sections: dict[str, type[BaseModel]] = {"grid": Grid, "training": Training}
+    section = sections[location[0]] if location else Params
+    return list(section.model_fields)
+
+
+def _nearest(value: object, names: list[str]) -> str:
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else ""

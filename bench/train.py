@@ -1,0 +1,268 @@
+"""One cell of the grid: train and test a backbone with a loss, for every seed.
+
+Seeds are paired across losses: a seed fixes the initialisation and the order of the images, whatever the loss.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from batchcam import BatchCAMLoss, PrototypeLoss, capture, grad_cam, normalize_maps, resize_maps
+from bench import backbones, datasets
+from bench.errors import BenchError
+from bench.evaluate import evaluate
+from bench.files import written_aside
+from bench.images import prototypes, resize, subset
+from bench.params import Cell, Params, Training
+
+#: The modules of bench/ that can change a cell's numbers, besides batchcam. dvc.yaml names the same.
+CODE = ("backbones.py", "evaluate.py", "images.py", "train.py")
+
+Regularizer = Callable[[Tensor, Tensor], Tensor]
+
+
+class Data(NamedTuple):
+    """A dataset as the cell sees it: images (N,1,px,px) float32 in [0, 1] and labels (N,) long, on the device."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    prototypes: Tensor  # (classes,px,px), of the whole training split
+
+
+def run_cell(params: Params, cell: Cell, output: Path) -> None:
+    """Train and test every seed of a cell, and write the directory `output`.
+
+    It holds metrics.json, maps.safetensors, provenance.json and, where the profile says so, the weights. Finished seeds
+    of an interrupted run wait in runs/.partial, in a folder named by the hash of parameters, data and code, and are
+    not repeated. A cell that fails leaves its sentence for `collect`.
+
+    Raises:
+        BenchError: no such device; a dataset that is not prepared; a loss that is not finite.
+    """
+    failure = params.failure_file(cell)
+    failure.unlink(missing_ok=True)
+    try:
+        _run_seeds(params, cell, output)
+    except BenchError as error:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(str(error), encoding="utf-8")
+        raise
+
+
+def _run_seeds(params: Params, cell: Cell, output: Path) -> None:
+    device = _device(params)
+    _make_deterministic(params.threads)
+    settings = params.training[cell.backbone]
+    source = Path("data", f"{cell.dataset}.safetensors")
+    data = _load(source, cell, settings, device)
+    regularizer = _regularizer(cell.loss, data.prototypes)
+    partial = Path("runs", ".partial", _identity(params, cell, source))
+
+    seeds = range(settings.seeds)
+    waiting = [seed for seed in seeds if not _seed_directory(partial, seed).is_dir()]
+    total = len(waiting) * settings.epochs * (len(data.train_labels) // settings.batch_size)
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, desc=cell.name, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+        for seed in waiting:
+            _run_seed(params, cell, seed, data, regularizer, partial, bar)
+
+    with written_aside(output) as directory:
+        directory.mkdir()
+        _gather([_seed_directory(partial, seed) for seed in seeds], directory)
+        (directory / "provenance.json").write_text(json.dumps(_provenance(params, cell, partial, device), indent=1))
+    shutil.rmtree(partial)
+
+
+def _run_seed(
+    params: Params, cell: Cell, seed: int, data: Data, regularizer: Regularizer | None, partial: Path, bar: Any
+) -> None:
+    """Train, test and leave one seed's directory in `partial`."""
+    start = time.perf_counter()
+    torch.manual_seed(seed)
+    backbone = backbones.build(cell.backbone, cell.resolution, datasets.NUM_CLASSES)
+    backbone.model.to(data.train_images.device).to(memory_format=torch.channels_last)
+    where = f"{cell.name}, seed {seed}"
+    train(backbone, data, params.training[cell.backbone], seed, regularizer, params.weights[cell.loss], where, bar)
+    trained = time.perf_counter()
+    evaluation = evaluate(*backbone, data.test_images, data.test_labels, data.prototypes)
+    tested = time.perf_counter()
+
+    with written_aside(_seed_directory(partial, seed)) as directory:
+        directory.mkdir()
+        row = {"seed": seed, **evaluation.metrics}
+        (directory / "metrics.json").write_text(json.dumps(row))
+        seconds = {"seed": seed, "train_s": trained - start, "test_s": tested - trained}
+        (directory / "seconds.json").write_text(json.dumps(seconds))
+        maps = {
+            "class_means": evaluation.class_means.half(),
+            "examples": evaluation.examples.half(),
+            "example_indices": evaluation.example_indices,
+        }
+        safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in maps.items()}, directory / "maps.safetensors")
+        if params.save_weights:
+            weights = {k: v.cpu().contiguous() for k, v in backbone.model.state_dict().items()}
+            safetensors.torch.save_file(weights, directory / "weights.safetensors")
+
+
+def train(
+    backbone: backbones.Backbone,
+    data: Data,
+    settings: Training,
+    seed: int,
+    regularizer: Regularizer | None,
+    weight: float,
+    where: str,
+    bar: Any,
+) -> None:
+    """Train a model in place on cross-entropy + weight · regulariser, with AdamW and a one-cycle schedule.
+
+    On a GPU the forward pass runs under bfloat16 autocast. On a CPU it does not: without bfloat16 instructions it was
+    twelve times slower (ResNet-18 at 56 px, 8 against 101 images/s).
+
+    Raises:
+        BenchError: the loss is NaN or infinite; the sentence names `where` and the step.
+    """
+    model, layer = backbone
+    device = data.train_images.device
+    resolution = data.train_images.shape[-1]
+    batches = len(data.train_labels) // settings.batch_size
+    if batches == 0:
+        raise BenchError(
+            f"{where}: batch_size {settings.batch_size} exceeds the {len(data.train_labels)} training images"
+        )
+    steps = settings.epochs * batches
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+    order = torch.Generator().manual_seed(seed)
+    model.train()
+    for step in range(steps):
+        if step % batches == 0:  # a last incomplete batch is left out: BatchNorm on one image has no variance
+            epoch = torch.randperm(len(data.train_labels), generator=order)[: batches * settings.batch_size]
+            epoch = epoch.view(batches, settings.batch_size).to(device)
+        chosen = epoch[step % batches]
+        images, labels = data.train_images[chosen], data.train_labels[chosen]
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            if regularizer is None:
+                logits = model(images)
+            else:
+                with capture(layer) as captured:
+                    logits = model(images)
+        loss = cross_entropy(logits.float(), labels)
+        if regularizer is not None:
+            raw = grad_cam(captured.activations, logits, labels, create_graph=True)
+            loss = loss + weight * regularizer(normalize_maps(resize_maps(raw, resolution)), labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise BenchError(
+                f"{where}: the loss became {value} at step {step} of {steps}; a lower learning rate may help"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        bar.update()
+        if step % 10 == 0:
+            accuracy = (logits.argmax(1) == labels).float().mean().item()
+            bar.set_postfix_str(f"seed {seed}, loss {value:.3f}, accuracy {accuracy:.2f}", refresh=False)
+
+
+def _regularizer(loss: str, prototypes: Tensor) -> Regularizer | None:
+    """The regulariser that a loss's name stands for; None for `ce`."""
+    if loss == "ce":
+        return None
+    family, distance = loss.split("-")
+    return {"prototype": PrototypeLoss, "batchcam": BatchCAMLoss}[family](prototypes, distance=distance)
+
+
+def _load(source: Path, cell: Cell, settings: Training, device: torch.device) -> Data:
+    """The images of a cell, resized once."""
+    dataset = datasets.load(source)
+    train, test = subset(dataset.train, settings.train_images), subset(dataset.test, settings.test_images)
+
+    def images(split: datasets.Split) -> Tensor:
+        return resize(split.images, cell.resolution).to(device, memory_format=torch.channels_last)
+
+    return Data(
+        images(train),
+        train.labels.to(device),
+        images(test),
+        test.labels.to(device),
+        prototypes(dataset.train, cell.resolution).to(device),
+    )
+
+
+def _device(params: Params) -> torch.device:
+    if params.device == "cuda" and not torch.cuda.is_available():
+        raise BenchError(f"{params.params_file}: device is cuda, but torch finds no GPU here; set it to cpu")
+    return torch.device(params.device)
+
+
+def _make_deterministic(threads: int) -> None:
+    """The same machine, device and thread count give the same bits; where CUDA has no such kernel, torch warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(threads)
+
+
+def _identity(params: Params, cell: Cell, source: Path) -> str:
+    """Hash of what makes the numbers of a seed: parameters (but for the number of seeds), data and code."""
+    settings = params.settings(cell)
+    del settings["training"]["seeds"]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    code = sorted(
+        path for entry in CODE for path in ([Path(entry)] if entry.endswith(".py") else Path(entry).glob("*.py"))
+    )
+    for path in [source, *code]:
+        digest.update(path.read_bytes())
+    return f"{cell.name}-{digest.hexdigest()[:16]}"
+
+
+def _seed_directory(partial: Path, seed: int) -> Path:
+    return partial / f"seed-{seed}"
+
+
+def _gather(seed_directories: list[Path], directory: Path) -> None:
+    """One file for all seeds: metrics as a list of rows, maps with a leading dimension for the seeds."""
+    rows = [json.loads((d / "metrics.json").read_text()) for d in seed_directories]
+    (directory / "metrics.json").write_text(json.dumps(rows, indent=1))
+    maps = [safetensors.torch.load_file(d / "maps.safetensors") for d in seed_directories]
+    gathered = {key: torch.stack([m[key] for m in maps]) for key in ("class_means", "examples")}
+    gathered["example_indices"] = maps[0]["example_indices"]
+    safetensors.torch.save_file(gathered, directory / "maps.safetensors")
+    for d in seed_directories:
+        if (d / "weights.safetensors").exists():
+            shutil.copyfile(d / "weights.safetensors", directory / f"weights-{d.name}.safetensors")
+
+
+def _provenance(params: Params, cell: Cell, partial: Path, device: torch.device) -> dict[str, Any]:
+    """What made these numbers; the wall-clock is here, and not among the metrics."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    seconds = [json.loads(path.read_text()) for path in sorted(partial.glob("seed-*/seconds.json"))]
+    return {
+        "parameters": params.settings(cell),
+        "commit": commit.stdout.strip() or None,
+        "versions": {name: version(name) for name in ("torch", "timm", "pytorch-msssim")}
+        | {"python": platform.python_version()},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "seconds": seconds,
+    }

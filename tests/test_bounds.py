@@ -1,0 +1,67 @@
+"""Floors and ceilings against the published ones, closed forms and a brute search."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from batchcam import normalize_maps, resize_maps
+from batchcam.distances import l1, l2, ssim
+from bench import datasets
+from bench.bounds import ceiling, floors
+from bench.images import prototypes
+
+
+def test_floors_are_their_definitions() -> None:
+    torch.manual_seed(0)
+    P, shares = torch.rand(3, 12, 12), torch.tensor([0.5, 0.25, 0.25])
+    found = floors(P, shares)
+    assert found["all zero"]["l2"] == pytest.approx(float((shares * (P**2).mean((1, 2))).sum()), abs=1e-6)
+    assert found["constant .5"]["l1"] == pytest.approx(float((shares * (P - 0.5).abs().mean((1, 2))).sum()), abs=1e-6)
+    average = (0.5 * P[0] + 0.25 * P[1] + 0.25 * P[2]).expand(3, 12, 12)
+    assert found["global mean image"]["ssim"] == pytest.approx(float(1 - (shares * ssim(average, P)).sum()), abs=1e-6)
+    wrong = [(shares * l1(P[[1, 2, 0]], P)).sum(), (shares * l1(P[[2, 0, 1]], P)).sum()]
+    assert found["wrong class's prototype"]["l1"] == pytest.approx(float(sum(wrong)) / 2, abs=1e-6)
+
+
+def test_a_prototype_that_the_grid_can_draw_is_reached() -> None:
+    torch.manual_seed(0)
+    P = normalize_maps(resize_maps(torch.rand(2, 4, 4), 16))
+    reached = ceiling(P, torch.tensor([0.5, 0.5]), (4, 4))
+    assert reached["ssim"] > 0.97
+    assert reached["l1"] < 0.02
+    assert reached["l2"] < 0.001
+
+
+def test_no_random_map_is_better_than_the_ceiling_and_a_finer_grid_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    P = torch.rand(1, 16, 16, generator=generator) * 0.9
+    share = torch.ones(1)
+    coarse, fine = ceiling(P, share, (3, 3)), ceiling(P, share, (6, 6))
+    guesses = normalize_maps(resize_maps(torch.rand(2000, 3, 3, generator=generator), 16))
+    assert coarse["l1"] <= l1(guesses, P.expand_as(guesses)).min()
+    assert coarse["l2"] <= l2(guesses, P.expand_as(guesses)).min()
+    assert coarse["ssim"] >= 1 - ssim(guesses, P.expand_as(guesses)).min()
+    assert fine["ssim"] > coarse["ssim"]
+    assert fine["l2"] < coarse["l2"]
+
+
+@pytest.mark.skipif(
+    "BATCHCAM_DATA_MIRROR" not in os.environ, reason="set BATCHCAM_DATA_MIRROR to a copy of the official MNIST files"
+)
+def test_mnist_at_23_px_has_the_published_bounds(tmp_path: Path) -> None:
+    data = datasets.load(datasets.prepare("mnist", tmp_path))
+    P = prototypes(data.train, 23)
+    shares = torch.bincount(data.test.labels) / len(data.test.labels)
+    # Measured independently of this code; another antialiasing moves them by up to .004.
+    expected = {
+        "all zero": {"l1": 0.131, "l2": 0.059, "ssim": 0.010},
+        "constant .5": {"l1": 0.392, "l2": 0.178, "ssim": 0.026},
+        "global mean image": {"l1": 0.066, "l2": 0.014, "ssim": 0.479},
+    }
+    found = floors(P, shares)
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, abs=0.004), name
+    assert ceiling(P, shares, (3, 3))["ssim"] == pytest.approx(0.45, abs=0.01)
+    assert ceiling(P, shares, (2, 2))["ssim"] == pytest.approx(0.16, abs=0.02)
