@@ -11,7 +11,8 @@ behind the layer mixes samples (eval mode, or no train-mode BatchNorm there).
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from batchcam.checks import check_class_indices, check_float, describe
 from batchcam.precision import full_precision, no_autocast
 
-# Held while a model in training mode is explained: its buffers are exchanged for copies meanwhile.
-_training_mode_lock = threading.Lock()
+# What runs now and has to be put back when its last user is done: how many use it, and how it is put back.
+_in_use: dict[nn.Module | torch.device, tuple[int, Callable[[], None]]] = {}
+_in_use_lock = threading.Lock()
 
 
 class Captured:
@@ -171,6 +173,7 @@ def explain(
     Raises:
         TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
     """
+    _check_images(images)
     device = images.device.type
     # Weights that autocast casts under no_grad must not stay in its cache: a training step in the same autocast block
     # would find them there without their graph, and train nothing.
@@ -209,8 +212,10 @@ def grad_cam_loop(
     Returns:
         Raw maps (N,h,w), equal to those of `grad_cam` where nothing mixes samples.
     """
+    _check_images(images)
     if len(images) == 0:
         raise ValueError("images must hold at least one image, got an empty batch")
+    check_class_indices("targets", targets, len(images), None)
     maps = []
     with torch.inference_mode(False), torch.enable_grad(), _state_kept(model, images.device):
         images, targets = _outside_inference_mode(images), _outside_inference_mode(targets)
@@ -221,7 +226,7 @@ def grad_cam_loop(
             check_class_indices("targets", targets, len(images), logits.shape[1])
             with no_autocast(images):
                 maps.append(_map(captured.activations, logits[0, targets[i]], create_graph, True, parameters))
-    return torch.cat(maps)
+        return torch.cat(maps)
 
 
 def _map(A: Tensor, score: Tensor, create_graph: bool, relu: bool, others: Sequence[Tensor] = ()) -> Tensor:
@@ -243,6 +248,11 @@ def _map(A: Tensor, score: Tensor, create_graph: bool, relu: bool, others: Seque
     return cam.relu() if relu else cam
 
 
+def _check_images(images: object) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, N first, got {describe(images)}")
+
+
 def _logits(output: Any) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 2:
         raise ValueError(f"the model must put out logits as one tensor (N,C), got {describe(output)}")
@@ -256,22 +266,50 @@ def _outside_inference_mode(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _state_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Let a model run on copies of its buffers and then forget them, and the random numbers that it drew.
+    """Let a model run on copies of its buffers and then forget them, and the random numbers that were drawn.
 
-    Copies instead of restored values: a write into a buffer would break a graph that the caller still holds. In eval
-    mode torch's own modules write no buffer, and are left out (ResNet-18 has 60 buffers).
+    Threads that are here at the same time share the copies; the last one to leave puts everything back.
+    """
+    keepers: dict[nn.Module | torch.device, Callable[[], Callable[[], None]]]
+    keepers = {model: partial(_exchange_buffers, model), device: partial(_keep_random_state, device)}
+    with _in_use_lock:
+        for key, keep in keepers.items():
+            users, put_back = _in_use[key] if key in _in_use else (0, keep())
+            _in_use[key] = users + 1, put_back
+    try:
+        yield
+    finally:
+        with _in_use_lock:
+            for key in keepers:
+                users, put_back = _in_use.pop(key)
+                if users > 1:
+                    _in_use[key] = users - 1, put_back
+                else:
+                    put_back()
+
+
+def _exchange_buffers(model: nn.Module) -> Callable[[], None]:
+    """Exchange a model's buffers for copies; the result puts the buffers themselves back.
+
+    Restoring values instead would write into buffers, and break a graph that the caller still holds. In eval mode
+    torch's own modules write none, and are left out (ResNet-18 has 60).
     """
     modules = [m for m in model.modules() if m.training or not type(m).__module__.startswith("torch.nn.modules.")]
-    writes = any(True for m in modules for _ in m.buffers(recurse=False))
-    with (
-        _training_mode_lock if writes else contextlib.nullcontext(),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-    ):
-        buffers = [(m, name, buffer) for m in modules for name, buffer in m.named_buffers(recurse=False)]
-        try:
-            for module, name, buffer in buffers:
-                setattr(module, name, buffer.clone())
-            yield
-        finally:
-            for module, name, buffer in buffers:
-                setattr(module, name, buffer)
+    # Those that are None or shared, which Module.buffers() leaves out, can be written as well.
+    buffers = [(m, name, buffer) for m in modules for name, buffer in m._buffers.items()]
+    copies = {id(buffer): buffer.clone() for _, _, buffer in buffers if buffer is not None}
+    for module, name, buffer in buffers:
+        setattr(module, name, copies.get(id(buffer)))
+
+    def put_back() -> None:
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
+
+    return put_back
+
+
+def _keep_random_state(device: torch.device) -> Callable[[], None]:
+    """Remember the state of the random numbers, the CPU's and the device's; the result sets it again."""
+    kept = contextlib.ExitStack()
+    kept.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+    return kept.close

@@ -29,13 +29,15 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
         TypeError, ValueError: not two floating-point tensors of one shape (N,H,W).
     """
     a, b = _pair(a, b)
-    return (a - b).abs().mean((1, 2))
+    with no_autocast(a):
+        return (a - b).abs().mean((1, 2))
 
 
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference, mean (a − b)², in [0, 1]. Arguments, result and errors are those of `l1`."""
     a, b = _pair(a, b)
-    return (a - b).square().mean((1, 2))
+    with no_autocast(a):
+        return (a - b).square().mean((1, 2))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -94,9 +94,9 @@ class BatchCAMLoss(nn.Module):
         maps = _check_batch(maps, labels, None if self.prototypes is None else len(self.prototypes))
         D = DISTANCES[self.distance]
         classes, member, counts = labels.unique(return_inverse=True, return_counts=True)
-        # membership (classes in the batch, N): row c holds 1 / (its number of samples) where y_i = c
-        membership = one_hot(member, len(classes)).T.to(maps.dtype) / counts[:, None]
         with no_autocast(maps):
+            # membership (classes in the batch, N): row c holds 1 / (its number of samples) where y_i = c
+            membership = one_hot(member, len(classes)).T.to(maps.dtype) / counts[:, None]
             if self.reading == "batch_image":
                 mean_image = _class_means(membership, _grey(images, maps))
                 return D(maps, mean_image[member]).mean()
@@ -113,7 +113,7 @@ class BatchCAMLoss(nn.Module):
 
 def _class_means(membership: Tensor, planes: Tensor) -> Tensor:
     """(classes, N) × (N,H,W) → (classes,H,W). A product, since scatter-adds have no fixed order on CUDA."""
-    return (membership @ planes.flatten(1)).unflatten(1, planes.shape[1:])
+    return (membership @ planes.flatten(1)).reshape(-1, *planes.shape[1:])
 
 
 def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
@@ -122,6 +122,8 @@ def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
             f"the reading 'batch_image' needs images (N,H,W) or (N,channels,H,W) of the maps {tuple(maps.shape)},"
             f" got {describe(images)}"
         )
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point in [0, 1], got {describe(images)}")
     check_same_size("maps", maps, "images", images)
     images = images.to(maps.dtype)
     return images.mean(dim=1) if images.ndim == 4 else images

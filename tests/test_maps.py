@@ -1,0 +1,121 @@
+"""resize_maps and normalize_maps, by hand and by finite differences."""
+
+import pytest
+import torch
+
+import batchcam
+
+
+def test_resizing_is_bilinear_between_pixel_centres():
+    # New pixel i of 4 lies at (i + ½)/2 − ½ among the 2 old ones: −¼ (taken for 0), ¼, ¾, 1¼ (taken for 1).
+    resized = batchcam.resize_maps(torch.tensor([[[0.0, 4], [8, 12]]]), 4)
+    assert resized.tolist() == [[[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]]]
+
+
+def test_making_smaller_does_not_smooth():
+    # New pixel i of 2 lies at 2i + ½ among the 4 old ones: the mean of two neighbours.
+    row = torch.tensor([[[0.0, 4, 0, 2]]])
+    assert batchcam.resize_maps(row.expand(1, 2, 4), (2, 2)).tolist() == [[[2, 1], [2, 1]]]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, (3, 3)), ((3, 2), (3, 2)), (torch.Size((2, 5)), (2, 5))])
+def test_size_is_height_then_width(size, expected):
+    assert batchcam.resize_maps(torch.rand(2, 4, 5), size).shape == (2, *expected)
+    assert batchcam.resize_maps(torch.rand(2, 3, 4, 5), size).shape == (2, 3, *expected)
+    assert batchcam.resize_maps(torch.rand(0, 4, 5), size).shape == (0, *expected)
+
+
+def test_resizing_leaves_the_range_and_the_own_size_alone():
+    maps = torch.randn(2, 5, 4) * 300
+    assert torch.equal(batchcam.resize_maps(maps, (5, 4)), maps)
+
+
+@pytest.mark.parametrize(
+    ("raw", "normalised"),
+    [
+        ([[0.0, 1], [2, 4]], [[0, 0.25], [0.5, 1]]),
+        ([[-3.0, -2], [-1, 1]], [[0, 0.25], [0.5, 1]]),
+        ([[0.0, 0], [0, 0]], [[0, 0], [0, 0]]),
+        ([[7.0, 7], [7, 7]], [[0, 0], [0, 0]]),
+        # A range under 1e-6 is divided by 1e-6.
+        ([[0.0, 5e-7], [0, 0]], [[0, 0.5], [0, 0]]),
+        ([[0.0, 1e-6], [2e-6, 4e-6]], [[0, 0.25], [0.5, 1]]),
+    ],
+)
+def test_normalised_maps_by_hand(raw, normalised):
+    raw, normalised = torch.tensor(raw, dtype=torch.float64), torch.tensor(normalised, dtype=torch.float64)
+    torch.testing.assert_close(batchcam.normalize_maps(raw[None])[0], normalised, rtol=1e-12, atol=0)
+    # Each map has its own range, whatever lies beside it.
+    beside = torch.stack([raw, torch.full_like(raw, 9)])
+    torch.testing.assert_close(batchcam.normalize_maps(beside)[0], normalised, rtol=1e-12, atol=0)
+    torch.testing.assert_close(batchcam.normalize_maps(beside[None])[0, 0], normalised, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e4])
+def test_a_constant_map_becomes_zero_with_a_finite_gradient(value):
+    maps = torch.full((1, 3, 3), value, requires_grad=True)
+    normalised = batchcam.normalize_maps(maps)
+    normalised.square().sum().backward()
+    assert torch.equal(normalised, torch.zeros(1, 3, 3))
+    assert maps.grad.isfinite().all()
+    maps.grad = None
+    (batchcam.normalize_maps(maps) - 0.5).square().sum().backward()
+    assert maps.grad.isfinite().all()
+
+
+def test_tied_extremes_share_their_gradient():
+    # f = Σ (M − min)/(max − min) of (0, 1, 3, 3): ∂f/∂max = −7/9, halved between the two; ∂f/∂min = −4/3 + 7/9 = −5/9.
+    maps = torch.tensor([[[0.0, 1], [3, 3]]], dtype=torch.float64, requires_grad=True)
+    batchcam.normalize_maps(maps).sum().backward()
+    by_hand = torch.tensor([[[1 / 3 - 5 / 9, 1 / 3], [1 / 3 - 7 / 18, 1 / 3 - 7 / 18]]], dtype=torch.float64)
+    torch.testing.assert_close(maps.grad, by_hand, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda maps: batchcam.resize_maps(maps, (5, 7)),
+        lambda maps: batchcam.resize_maps(maps, 2),
+        batchcam.normalize_maps,
+        lambda maps: batchcam.normalize_maps(batchcam.resize_maps(maps, (5, 7))),
+    ],
+    ids=["larger", "smaller", "normalise", "both"],
+)
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 2, 3, 4)])
+def test_gradients_agree_with_finite_differences(function, shape):
+    assert torch.autograd.gradcheck(function, torch.rand(shape, dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("function", [lambda maps: batchcam.resize_maps(maps, 6), batchcam.normalize_maps])
+def test_results_are_float32_and_float64_stays(function, dtype):
+    maps = torch.rand(2, 4, 4).to(dtype)
+    expected = torch.float64 if dtype == torch.float64 else torch.float32
+    result = function(maps)
+    assert result.dtype == expected
+    assert torch.equal(result, function(maps.to(expected)))
+
+
+@pytest.mark.parametrize("function", [lambda maps: batchcam.resize_maps(maps, 6), batchcam.normalize_maps])
+@pytest.mark.parametrize(
+    ("maps", "error", "message"),
+    [
+        ([1], TypeError, r"maps must be a floating-point tensor \(N,h,w\) or \(N,C,h,w\), got a list"),
+        (
+            torch.ones(2, 4, 4).long(),
+            TypeError,
+            r"maps must be a floating-point tensor .* got int64 of shape \(2, 4, 4\)",
+        ),
+        (torch.ones(4, 4), ValueError, r"maps must be \(N,h,w\) or \(N,C,h,w\), got float32 of shape \(4, 4\)"),
+        (torch.ones(1, 1, 1, 4, 4), ValueError, r"maps must be .* got float32 of shape \(1, 1, 1, 4, 4\)"),
+    ],
+)
+def test_what_is_no_map_is_named(function, maps, error, message):
+    with pytest.raises(error, match=message):
+        function(maps)
+
+
+@pytest.mark.parametrize("size", [0, (4, 0), (-1, 4)])
+def test_a_size_under_one_pixel_is_refused(size):
+    with pytest.raises(ValueError, match="size must be at least one pixel, got"):
+        batchcam.resize_maps(torch.rand(1, 2, 2), size)
