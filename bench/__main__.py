@@ -86,6 +86,7 @@ def cell(
     resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
     params: ParamsFile = Path("params.yaml"),
     seeds: Annotated[int | None, typer.Option(help="How many, other than the profile's; needs --output", min=1)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, other than the profile's; needs --output")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to, other than runs/PROFILE/CELL")] = None,
 ) -> None:
     """Train and test one backbone with one loss at one resolution.
@@ -100,9 +101,9 @@ def cell(
     """
     from bench.params import load
 
-    checked = load(params).for_cell(dataset, backbone, loss, resolution, seeds)
-    if seeds is not None and output is None:
-        raise BenchError("--seeds needs --output: runs/ holds cells with the profile's seeds only")
+    checked = load(params).for_cell(dataset, backbone, loss, resolution, seeds, device)
+    if output is None and (seeds is not None or device is not None):
+        raise BenchError("--seeds and --device need --output: runs/ holds cells as the profile has them")
     (chosen,) = checked.cells()
 
     from bench.train import run_cell
@@ -113,7 +114,10 @@ def cell(
 
 
 @app.command()
-def bounds(dataset: str, params: ParamsFile = Path("params.yaml")) -> None:
+def bounds(
+    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
     """Floors and ceilings of the reconstruction metrics on one dataset.
 
     Reads: the parameters and data/DATASET.safetensors. Writes: runs/PROFILE/bounds-DATASET.csv.
@@ -122,6 +126,17 @@ def bounds(dataset: str, params: ParamsFile = Path("params.yaml")) -> None:
     from bench.params import load
 
     typer.echo(write_bounds(load(params), dataset))
+
+
+@app.command()
+def grids(dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")]) -> None:
+    """The grid of every backbone's map at every resolution, and the best that a map of it can reach on a dataset.
+
+    Reads: data/DATASET.safetensors. Writes: nothing; prints the table of docs/backbones.md.
+    """
+    from bench.bounds import grids_table
+
+    typer.echo(grids_table(dataset))
 
 
 @app.command()
@@ -141,8 +156,8 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
 def report(params: ParamsFile = Path("params.yaml")) -> None:
     """Make the tables and figures of a profile.
 
-    Reads: results/PROFILE/cells.csv and bounds.csv, runs/PROFILE and the datasets. Writes: results/PROFILE/tables and
-    figures.
+    Reads: results/PROFILE/cells.csv and bounds.csv, runs/PROFILE and the datasets. Writes: results/PROFILE/tables,
+    figures and README.md.
     """
     from bench.report import report
 

@@ -74,8 +74,8 @@ def _simple_cnn(resolution: int, num_classes: int, in_channels: int) -> Backbone
 def _resnet18(resolution: int, num_classes: int, in_channels: int) -> Backbone:
     """timm's ResNet-18; below 32 px with a 3×3 stem of stride 2 and no max-pool.
 
-    With stride 1 the map could be read at layer4, but a step takes twice as long: 55 against 119 images/s at 23 px on two
-    cores, for the same accuracy after 1,000 digits (95 and 94 %).
+    With stride 1 the map could be read at layer4, but a step takes twice as long: 55 against 119 images/s at 23 px on
+    two cores, for the same accuracy after 1,000 digits (95 and 94 %).
     """
     import timm
 
@@ -91,9 +91,9 @@ def _resnet18(resolution: int, num_classes: int, in_channels: int) -> Backbone:
 def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int) -> Backbone:
     """timm's ConvNeXt-V2-Tiny; below 32 px the image is first enlarged to 32 px.
 
-    Padding to 32 px costs the same but leaves half of the grid to the margin. The other ways to run at 23 px were slower
-    (images/s of a step on two cores: enlarged 61, `output_stride=8` 38, patch 1 13), and with a patch of 4 only the
-    first stage has 3×3.
+    Padding to 32 px costs the same but leaves half of the grid to the margin. The other ways to run at 23 px were
+    slower (images/s of a step on two cores: enlarged 61, `output_stride=8` 38, patch 1 13), and with `output_stride`
+    only the first stage has 3×3.
     """
     import timm
 

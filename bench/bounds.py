@@ -20,7 +20,9 @@ from bench.files import written_aside
 from bench.images import prototypes
 from bench.params import Params
 
-STEPS = 300  # of Adam from the prototype itself, shrunk to the grid; 1,000 more change SSIM by less than .005
+RESOLUTIONS = (23, 28, 32, 56, 112, 224)  # of the table in the docs
+
+STEPS = 300  # of Adam from the prototype itself, shrunk to the grid; 1,000 steps change SSIM by less than .005
 
 
 def write_bounds(params: Params, dataset: str) -> Path:
@@ -54,6 +56,26 @@ def _grids(params: Params, resolution: int) -> dict[tuple[int, int], list[str]]:
         grid = backbones.grid_size(backbones.build(name, resolution), resolution)
         users.setdefault(grid, []).append(name)
     return dict(sorted(users.items()))
+
+
+def grids_table(dataset: str) -> str:
+    """The table of docs/backbones.md: the grid of every backbone's map at every resolution, and that grid's ceiling."""
+    data = datasets.load(Path("data", f"{dataset}.safetensors"))
+    shares = torch.bincount(data.test.labels, minlength=datasets.NUM_CLASSES) / len(data.test.labels)
+    rows = []
+    for resolution in RESOLUTIONS:
+        P = prototypes(data.train, resolution)
+        known: dict[tuple[int, int], dict[str, float]] = {}
+        for name in backbones.NAMES:
+            backbone = backbones.build(name, resolution)
+            layer = next(path for path, module in backbone.model.named_modules() if module is backbone.layer)
+            grid = backbones.grid_size(backbone, resolution)
+            known[grid] = known.get(grid) or ceiling(P, shares, grid)
+            scores = {f"best {key}": value for key, value in known[grid].items()}
+            rows.append(
+                {"px": resolution, "backbone": name, "read at": layer, "grid": "×".join(map(str, grid)), **scores}
+            )
+    return pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f")
 
 
 def floors(P: Tensor, shares: Tensor) -> dict[str, dict[str, float]]:
@@ -94,7 +116,7 @@ def _least_distance(P: Tensor, distance: Callable[[Tensor, Tensor], Tensor], gri
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     least = torch.full((len(P),), torch.inf)
     for _ in range(STEPS):
-        distances = distance(normalize_maps(resize_maps(raw, P.shape[-1])), P)
+        distances = distance(normalize_maps(resize_maps(raw.relu(), P.shape[-1])), P)
         least = torch.minimum(least, distances.detach())
         optimizer.zero_grad()
         distances.sum().backward()

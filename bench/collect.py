@@ -30,7 +30,7 @@ def collect(params: Params) -> tuple[Path, Path]:
     are empty.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
-    bounds = [pd.read_csv(_existing(params.bounds_file(d)), keep_default_na=False) for d in params.grid.dataset]
+    bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
         _write(pd.concat(bounds), params.results / "bounds.csv"),
@@ -43,10 +43,10 @@ def _write(table: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def _existing(path: Path) -> Path:
+def _bounds(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise BenchError(f"{path} is not there: python -m bench bounds makes it")
-    return path
+    return pd.read_csv(path, dtype=str, keep_default_na=False)  # text: no float is read, none is rounded
 
 
 def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
@@ -60,10 +60,15 @@ def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
 
 def _read(params: Params, cell: Cell) -> tuple[str, dict[int, dict[str, Any]]]:
     """Why a seed is not there, and the metrics of those that are."""
-    directory = params.runs / cell.name
+    status, by_seed = _read_directory(params.runs / cell.name, params.settings(cell))
     failure = params.failure_file(cell)
-    if failure.exists():
+    # A cell that DVC brings back from its cache does not remove the sentence of a failure under other parameters.
+    if not by_seed and failure.exists():
         return f"failed: {failure.read_text(encoding='utf-8').strip()}", {}
+    return status, by_seed
+
+
+def _read_directory(directory: Path, settings: dict[str, Any]) -> tuple[str, dict[int, dict[str, Any]]]:
     if not directory.is_dir():
         return "missing", {}
     try:
@@ -72,6 +77,4 @@ def _read(params: Params, cell: Cell) -> tuple[str, dict[int, dict[str, Any]]]:
         by_seed = {row["seed"]: {name: row[name] for name in METRICS} for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return "unreadable", {}
-    if made_with != params.settings(cell):
-        return "stale", {}
-    return "missing", by_seed
+    return ("missing", by_seed) if made_with == settings else ("stale", {})

@@ -106,12 +106,21 @@ class Params(_Section):
         g = self.grid
         return [Cell(d, b, x, r) for d in g.dataset for b in g.backbone for x in g.loss for r in g.resolution]
 
-    def for_cell(self, dataset: str, backbone: str, loss: str, resolution: int, seeds: int | None = None) -> "Params":
-        """The same profile with one cell, and perhaps other seeds; raise `BenchError` if it is impossible."""
+    def for_cell(
+        self,
+        dataset: str,
+        backbone: str,
+        loss: str,
+        resolution: int,
+        seeds: int | None = None,
+        device: str | None = None,
+    ) -> "Params":
+        """The same profile with one cell, perhaps other seeds or another device; `BenchError` if it is impossible."""
         content = self.model_dump()
         content["grid"] = {"dataset": [dataset], "backbone": [backbone], "loss": [loss], "resolution": [resolution]}
         if seeds is not None and backbone in content["training"]:
             content["training"][backbone]["seeds"] = seeds
+        content["device"] = device or self.device
         return _validated(content, "the cell")
 
     def settings(self, cell: Cell) -> dict[str, Any]:

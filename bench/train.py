@@ -55,15 +55,19 @@ def run_cell(params: Params, cell: Cell, output: Path) -> None:
     not repeated. A cell that fails leaves its sentence for `collect`.
 
     Raises:
-        BenchError: no such device; a dataset that is not prepared; a loss that is not finite.
+        BenchError: no such device; a dataset that is not prepared; a class without test images; a batch larger than
+            the training set; a loss that is not finite.
     """
     failure = params.failure_file(cell)
-    failure.unlink(missing_ok=True)
+    expected = output == params.runs / cell.name  # what goes elsewhere, `collect` does not look for
+    if expected:
+        failure.unlink(missing_ok=True)
     try:
         _run_seeds(params, cell, output)
     except BenchError as error:
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(str(error), encoding="utf-8")
+        if expected:
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(str(error), encoding="utf-8")
         raise
 
 
@@ -86,8 +90,9 @@ def _run_seeds(params: Params, cell: Cell, output: Path) -> None:
 
     with written_aside(output) as directory:
         directory.mkdir()
-        _gather([_seed_directory(partial, seed) for seed in seeds], directory)
-        (directory / "provenance.json").write_text(json.dumps(_provenance(params, cell, partial, device), indent=1))
+        finished = [_seed_directory(partial, seed) for seed in seeds]
+        _gather(finished, directory)
+        (directory / "provenance.json").write_text(json.dumps(_provenance(params, cell, finished, device), indent=1))
     shutil.rmtree(partial)
 
 
@@ -198,6 +203,12 @@ def _load(source: Path, cell: Cell, settings: Training, device: torch.device) ->
     """The images of a cell, resized once."""
     dataset = datasets.load(source)
     train, test = subset(dataset.train, settings.train_images), subset(dataset.test, settings.test_images)
+    untested = sorted(set(range(datasets.NUM_CLASSES)) - set(test.labels.tolist()))
+    if untested:
+        names = ", ".join(dataset.class_names[c] for c in untested)
+        raise BenchError(
+            f"{cell.name}: no image of class {names} among the {len(test.labels)} test images; raise test_images"
+        )
 
     def images(split: datasets.Split) -> Tensor:
         return resize(split.images, cell.resolution).to(device, memory_format=torch.channels_last)
@@ -229,9 +240,8 @@ def _identity(params: Params, cell: Cell, source: Path) -> str:
     settings = params.settings(cell)
     del settings["training"]["seeds"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    code = sorted(
-        path for entry in CODE for path in ([Path(entry)] if entry.endswith(".py") else Path(entry).glob("*.py"))
-    )
+    repository = Path(__file__).parents[1]
+    code = [*(repository / "bench" / name for name in CODE), *sorted((repository / "batchcam").glob("*.py"))]
     for path in [source, *code]:
         digest.update(path.read_bytes())
     return f"{cell.name}-{digest.hexdigest()[:16]}"
@@ -254,10 +264,10 @@ def _gather(seed_directories: list[Path], directory: Path) -> None:
             shutil.copyfile(d / "weights.safetensors", directory / f"weights-{d.name}.safetensors")
 
 
-def _provenance(params: Params, cell: Cell, partial: Path, device: torch.device) -> dict[str, Any]:
+def _provenance(params: Params, cell: Cell, seed_directories: list[Path], device: torch.device) -> dict[str, Any]:
     """What made these numbers; the wall-clock is here, and not among the metrics."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    seconds = [json.loads(path.read_text()) for path in sorted(partial.glob("seed-*/seconds.json"))]
+    seconds = [json.loads((d / "seconds.json").read_text()) for d in seed_directories]
     return {
         "parameters": params.settings(cell),
         "commit": commit.stdout.strip() or None,

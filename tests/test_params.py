@@ -72,7 +72,9 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (lambda content: content.pop("threads"), "threads: this key is missing"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_line(change: Callable[[dict[str, Any]], None], message: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_in_a_line(
+    change: Callable[[dict[str, Any]], None], message: str, tmp_path: Path
+) -> None:
     content = quick()
     change(content)
     path = tmp_path / "params.yaml"
@@ -96,7 +98,8 @@ def test_every_mistake_has_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "is not YAML"), ("- 1\n", "must hold a mapping"), (None, "cannot read .*No such file")]
+    ("text", "message"),
+    [("a: [", "is not YAML"), ("- 1\n", "must hold a mapping"), (None, "cannot read .*No such file")],
 )
 def test_a_file_that_is_no_mapping_is_told(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"

@@ -1,0 +1,172 @@
+"""From the collected numbers and the cells' maps to tables, figures and a page that shows them.
+
+All of it is presentation: it reads what the cells measured, and computes nothing but means and intervals.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import safetensors
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from batchcam import resize_maps
+from bench import datasets, figures, images, params, tables
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.params import Cell, Params
+from bench.tables import Table, shown
+
+
+class Results(NamedTuple):
+    """What the cells of a profile measured: cells.csv and bounds.csv, and where the maps are."""
+
+    profile: Params
+    cells: pd.DataFrame
+    bounds: pd.DataFrame
+
+
+class Classes(NamedTuple):
+    """The classes of a dataset at a resolution: their names, and prototypes (classes,px,px)."""
+
+    dataset: str
+    resolution: int
+    names: tuple[str, ...]
+    prototypes: Tensor
+
+
+def report(params_path: Path) -> None:
+    """Write tables/, figures/ and README.md into results/<profile>/, each whole or not at all.
+
+    Reads cells.csv and bounds.csv there, runs/<profile>/*/maps.safetensors and data/<dataset>.safetensors. Raises
+    `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as such.
+    """
+    profile = params.load(params_path)
+    cells = tables.read_cells(profile.results / "cells.csv")
+    bounds = tables.read_bounds(profile.results / "bounds.csv")
+    results = Results(profile, cells, bounds)
+    made = [tables.accuracy(cells), tables.reconstruction(cells, bounds)]
+    with written_aside(profile.results / "tables") as directory:
+        directory.mkdir()
+        for table in made:
+            tables.write(table, directory)
+    with written_aside(profile.results / "figures") as directory, figures.style():
+        directory.mkdir()
+        _draw(results, directory)
+        names = sorted(path.stem for path in directory.glob("*.png"))
+    with written_aside(profile.results / "README.md") as page:
+        page.write_text(_page(profile.profile, made, names), "utf-8", newline="\n")
+
+
+def _draw(results: Results, directory: Path) -> None:
+    """All figures of the profile."""
+    grid = results.profile.grid
+    for dataset in grid.dataset:
+        data = datasets.load(Path("data", f"{dataset}.safetensors"))
+        figures.save(figures.accuracy(results.cells, dataset), directory, f"accuracy-{dataset}")
+        figures.save(
+            figures.reconstruction(results.cells, results.bounds, dataset), directory, f"reconstruction-{dataset}"
+        )
+        for resolution in grid.resolution:
+            classes = Classes(dataset, resolution, data.class_names, images.prototypes(data.train, resolution))
+            for backbone in grid.backbone:
+                name = f"mean-maps-{dataset}-{backbone}-{resolution}"
+                figures.save(_mean_maps(results, classes, backbone), directory, name)
+            # One dataset is enough for an overview, and the largest resolution has the finest maps.
+            if dataset == grid.dataset[0] and resolution == max(grid.resolution):
+                figures.save(_overview(results, classes), directory, "overview")
+
+
+def _mean_maps(results: Results, classes: Classes, backbone: str) -> Figure:
+    """The figure of a backbone: a row of mean maps for every loss of the grid."""
+    rows, grids, seeds = _rows(results, classes, backbone, results.profile.grid.loss)
+    grid = f"map grid {' and '.join(grids)}" if grids else "no maps"
+    title = f"{shown(classes.dataset)}, {shown(backbone)}, {classes.resolution} px, {grid}: mean map of each class"
+    note = [
+        figures.paper_figure(classes.dataset, backbone, classes.resolution),
+        f"Test images, maps of the true label; {_over(seeds)}.",
+        f"SSIM: of the mean map of a class to its prototype, mean over classes{' and seeds' if seeds > 1 else ''}."
+        f"{_comparison(results.bounds, classes, backbone)}",
+    ]
+    return figures.mean_maps(classes.prototypes, rows, classes.names, title, "\n".join(note))
+
+
+def _overview(results: Results, classes: Classes) -> Figure:
+    """The figure of all backbones, with a few of the losses."""
+    losses = [loss for loss in results.profile.grid.loss if loss in figures.OVERVIEW]
+    found = {shown(b): _rows(results, classes, b, losses) for b in results.profile.grid.backbone}
+    blocks = {name: rows for name, (rows, _, _) in found.items()}
+    seeds = ", ".join(f"{name} {n}" for name, (_, _, n) in found.items())
+    title = f"{shown(classes.dataset)}, {classes.resolution} px: mean Grad-CAM map of each class"
+    note = (
+        "Test images, maps of the true label. SSIM: of the mean map of a class to its prototype,\n"
+        f"mean over classes and seeds. Number of seeds: {seeds}."
+    )
+    return figures.overview(classes.prototypes, blocks, classes.names, title, note)
+
+
+def _rows(
+    results: Results, classes: Classes, backbone: str, losses: Sequence[str]
+) -> tuple[list[figures.Row], list[str], int]:
+    """A row of mean maps per loss; the sizes of the grids, "3×3"; and how many seeds were expected."""
+    rows, grids, seeds = [], [], 0
+    for loss in losses:
+        cells = results.cells
+        same = {"dataset": classes.dataset, "backbone": backbone, "loss": loss, "resolution": classes.resolution}
+        cell = cells[(cells[list(same)] == pd.Series(same)).all(axis=1)]
+        maps = _class_means(results.profile.runs / Cell(**same).name / "maps.safetensors")  # type: ignore[arg-type]
+        seeds = max(seeds, len(cell))
+        found, n = tables.interval(cell, "class_mean_ssim")
+        if n == 0 or maps is None:
+            rows.append(figures.Row(loss, tables.absence(cell) or "missing"))
+            continue
+        grids.append(f"{maps.shape[-2]}×{maps.shape[-1]}")
+        short = "" if n == len(cell) else f"\nn = {n} of {len(cell)}"
+        mean = resize_maps(maps.mean(dim=0), classes.resolution)
+        rows.append(figures.Row(f"{loss}\nSSIM {found.mean:.2f}{short}", mean))
+    return rows, list(dict.fromkeys(grids)), seeds
+
+
+def _class_means(path: Path) -> Tensor | None:
+    """Mean maps of a cell, (seeds,classes,h,w) float32; None if the cell left none."""
+    if not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            maps: Tensor = file.get_tensor("class_means").float()
+    except (safetensors.SafetensorError, OSError) as error:
+        raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it anew") from error
+    return maps
+
+
+def _over(seeds: int) -> str:
+    return f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+
+
+def _comparison(bounds: pd.DataFrame, classes: Classes, backbone: str) -> str:
+    """What the SSIM of a figure can be held against: the strongest floor, and the ceiling of the grid."""
+    here = bounds[(bounds["dataset"] == classes.dataset) & (bounds["resolution"] == classes.resolution)]
+    floors = here[here["kind"] == "floor"].sort_values("ssim")
+    ceilings = here[(here["kind"] == "ceiling") & here["backbones"].map(lambda n: backbone in tables.split_names(n))]
+    parts = [f"{row['name']} {row['ssim']:.2f}" for _, row in floors.tail(1).iterrows()]
+    parts += [f"best single map of a {row['name']} {row['ssim']:.2f}" for _, row in ceilings.iterrows()]
+    return f" For comparison: {', '.join(parts)}." if parts else ""
+
+
+def _page(profile: str, made: Sequence[Table], names: Sequence[str]) -> str:
+    """An index in Markdown: the overview, the tables, and every figure."""
+    plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-"))]
+    parts = [
+        f"# Results of the profile `{profile}`",
+        "Made by `dvc repro`. `cells.csv` has every seed's numbers and `bounds.csv` the floors and ceilings; `tables/`"
+        " holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
+        "![Mean map of each class, by backbone and loss](figures/overview.png)",
+        *(f"## {table.name.capitalize()}\n\n{tables.markdown(table).rstrip()}" for table in made),
+        "## Figures",
+        *(f"![{name}](figures/{name}.png)" for name in plots),
+        "Mean map of each class beside its prototype, for every loss:",
+        "\n".join(f"* [{name}](figures/{name}.png)" for name in names if name.startswith("mean-maps-")),
+    ]
+    return "\n\n".join(parts) + "\n"
