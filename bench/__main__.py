@@ -66,21 +66,27 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parame
 
 
 @app.command()
-def plan(params: ParamsFile = Path("params.yaml")) -> None:
+def plan(
+    params: ParamsFile = Path("params.yaml"),
+    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages that have not been run")] = False,
+) -> None:
     """Check a profile's parameters and list its cells.
 
-    Reads: the parameters. Writes: nothing; prints a line for each cell, and whether it has been run.
+    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each cell.
     """
     from bench.params import load
 
     checked = load(params)
     cells = checked.cells()
-    done = [cell for cell in cells if (checked.runs / cell.name).is_dir()]
+    to_do = [cell for cell in cells if not (checked.runs / cell.name).is_dir()]
+    if stages:
+        for cell in to_do:
+            typer.echo(f"cell@{cell.name}")
+        return
     for cell in cells:
-        typer.echo(
-            f"{'done' if cell in done else 'to do':6}{cell.name}, seeds: {checked.training[cell.backbone].seeds}"
-        )
-    typer.echo(f"profile {checked.profile}: {len(cells)} cells, {len(done)} of them done")
+        seeds = checked.training[cell.backbone].seeds
+        typer.echo(f"{'to do' if cell in to_do else 'done':6}{cell.name}, {seeds} seeds")
+    typer.echo(f"profile {checked.profile}: {len(cells)} cells, {len(to_do)} of them to do")
 
 
 @app.command()

@@ -36,7 +36,7 @@ def test_the_profiles_are_valid_and_name_their_own_place(path: str) -> None:
     params = load(ROOT / path)
     assert params.params_file == path
     assert (ROOT / path).parent / params.root == (ROOT / path).parent / Path(*[".."] * path.count("/") or ["."])
-    assert params.cells()[0] == Cell(params.grid.dataset[0], params.grid.backbone[0], "ce", 23)
+    assert params.cells()[0] == Cell(params.grid.dataset[0], "simple_cnn", "ce", params.grid.resolution[0])
     assert len(params.cells()) == len(set(params.cells())) == len(params.grid.dataset) * 3 * 7 * 2
 
 
@@ -61,7 +61,7 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (set_at("grid/resolution", [23, 11]), "grid.resolution: simple_cnn needs at least 12 px, got 11"),
         (set_at("training/resnet18/epoch", 1), "training.resnet18.epoch: unknown key; .*did you mean 'epochs'"),
         (set_at("training/resnet18/epochs", 0), "training.resnet18.epochs: .*greater than or equal to 1, got 0"),
-        (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 16 exceeds train_images 4"),
+        (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 8 exceeds train_images 4"),
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
         (set_at("weights/ce", 1), "weights.ce must be 0, got 1"),
         (set_at("weights/prototype-l1", -1), "weights.prototype-l1: .*greater than or equal to 0, got -1"),
@@ -113,5 +113,5 @@ def test_one_cell_of_a_profile_need_not_be_in_its_grid() -> None:
     params = load(ROOT / "params.yaml").for_cell("mnist", "simple_cnn", "ce", 28, seeds=1)
     assert params.cells() == [Cell("mnist", "simple_cnn", "ce", 28)]
     assert params.training["simple_cnn"].seeds == 1
-    with pytest.raises(BenchError, match="unknown name 'simplecnn'.*did you mean 'simple_cnn'"):
+    with pytest.raises(BenchError, match=r"unknown name 'simplecnn'.*did you mean 'simple_cnn'"):
         load(ROOT / "params.yaml").for_cell("mnist", "simplecnn", "ce", 28)

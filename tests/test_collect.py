@@ -1,0 +1,170 @@
+"""cells.csv: what is expected comes from the parameters, and whatever is not there is a row that says so."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from bench.collect import KEY, METRICS, collect
+from bench.errors import BenchError
+from bench.params import Cell, Params, load
+
+ROOT = Path(__file__).parents[1]
+CELL, OTHER = Cell("digits", "simple_cnn", "ce", 12), Cell("digits", "simple_cnn", "prototype-l1", 12)
+#: Values that a shortened or badly read decimal would change; None is a metric that has nothing to be taken over.
+VALUES = [0.1 + 0.2, 1 / 3, 2 / 3 * 1e-17, 1.0, 0.0, None, 0.9722222222222223, 5e-324, 0.7549999999999999]
+
+
+def metrics(cell: Cell, seed: int) -> dict[str, Any]:
+    """Made-up metrics, others for every cell and seed."""
+    shift = seed + len(cell.loss)
+    return {"seed": seed, **{name: VALUES[(i + shift) % len(VALUES)] for i, name in enumerate(METRICS)}}
+
+
+def put(params: Params, cell: Cell) -> None:
+    """What a finished cell leaves, as far as `collect` reads it."""
+    directory = params.runs / cell.name
+    directory.mkdir(parents=True)
+    rows = [metrics(cell, seed) for seed in range(params.training[cell.backbone].seeds)]
+    (directory / "metrics.json").write_text(json.dumps(rows))
+    (directory / "provenance.json").write_text(json.dumps({"parameters": params.settings(cell)}))
+
+
+def put_bounds(params: Params, dataset: str, ssim: float) -> None:
+    table = {"dataset": [dataset] * 2, "resolution": 12, "kind": "floor", "name": ["all zero", "NA"], "backbones": ""}
+    params.bounds_file(dataset).parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(table | {"l1": 1 / 3, "l2": 0.1 + 0.2, "ssim": [ssim, 1.0]}).to_csv(
+        params.bounds_file(dataset), index=False
+    )
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The parameters of a profile of two cells with two seeds each; both cells and the bounds are there."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
+    content["grid"]["loss"] = [CELL.loss, OTHER.loss]
+    content["training"]["simple_cnn"]["seeds"] = 2
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    params = load(Path("params.yaml"))
+    put(params, CELL)
+    put(params, OTHER)
+    put_bounds(params, "digits", 0.1234567890123456)
+    return params
+
+
+def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) -> None:
+    put(params, CELL._replace(resolution=99))  # not expected: nobody's business
+    written = collect(params)
+    assert written == (Path("results/quick/cells.csv"), Path("results/quick/bounds.csv"))
+    found = read(written[0])
+    assert list(found[0]) == [*KEY, *METRICS]
+    expected = [(cell, seed) for cell in (CELL, OTHER) for seed in (0, 1)]
+    for row, (cell, seed) in zip(found, expected, strict=True):
+        assert [row[name] for name in KEY] == [*map(str, cell), str(seed), "ok"]
+        values = metrics(cell, seed)
+        assert {name: float(row[name]) if row[name] else None for name in METRICS} == {n: values[n] for n in METRICS}
+
+
+def rewrite(name: str, change: Callable[[Any], Any]) -> Callable[[Params, Path], None]:
+    """Damage to one of the cell's JSON files."""
+
+    def damage(_: Params, directory: Path) -> None:
+        content = json.loads((directory / name).read_text())
+        changed = change(content)
+        (directory / name).write_text(json.dumps(content if changed is None else changed))
+
+    return damage
+
+
+def cut(name: str) -> Callable[[Params, Path], None]:
+    return lambda _, directory: (directory / name).write_text((directory / name).read_text()[:-7])
+
+
+def fail(params: Params, _: Path) -> None:
+    failure = params.failure_file(OTHER)
+    failure.parent.mkdir(parents=True)
+    failure.write_text("seed 0: the loss became nan, at step 3")
+
+
+def gone(_: Params, directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+LEARNING_RATE = rewrite("provenance.json", lambda made: made["parameters"]["training"].update(learning_rate=1))
+FAILED = "failed: seed 0: the loss became nan, at step 3"
+
+
+@pytest.mark.parametrize(
+    ("damages", "statuses"),
+    [
+        ([gone], ["missing", "missing"]),
+        ([rewrite("metrics.json", lambda rows: rows[1:])], ["missing", "ok"]),
+        ([gone, fail], [FAILED, FAILED]),
+        ([LEARNING_RATE, fail], [FAILED, FAILED]),
+        ([fail], ["ok", "ok"]),
+        ([cut("metrics.json")], ["unreadable", "unreadable"]),
+        ([cut("provenance.json")], ["unreadable", "unreadable"]),
+        ([lambda _, directory: (directory / "metrics.json").unlink()], ["unreadable", "unreadable"]),
+        ([rewrite("metrics.json", lambda rows: rows[0].pop("ssim") and None)], ["unreadable", "unreadable"]),
+        ([rewrite("metrics.json", lambda rows: {})], ["missing", "missing"]),
+        ([LEARNING_RATE], ["stale", "stale"]),
+        ([rewrite("provenance.json", lambda made: made["parameters"].update(weight=2))], ["stale", "stale"]),
+        ([rewrite("provenance.json", lambda made: made["parameters"].update(threads=7))], ["stale", "stale"]),
+    ],
+    ids=[
+        "cell missing",
+        "seed missing",
+        "failed",
+        "failed after other parameters",
+        "failed, then brought back from the cache",
+        "metrics cut",
+        "provenance cut",
+        "no metrics",
+        "metric missing",
+        "no seeds",
+        "other training",
+        "other weight",
+        "other threads",
+    ],
+)
+def test_what_is_not_there_is_a_row_that_says_so(
+    damages: list[Callable[[Params, Path], None]], statuses: list[str], params: Params
+) -> None:
+    for damage in damages:
+        damage(params, params.runs / OTHER.name)
+    found = read(collect(params)[0])
+    assert [row["status"] for row in found] == ["ok", "ok", *statuses]
+    assert [row["seed"] for row in found] == ["0", "1", "0", "1"]
+    for row in found:
+        assert any(row[name] for name in METRICS) == (row["status"] == "ok")
+
+
+def test_bounds_of_all_datasets_are_one_table_as_they_were_written(params: Params) -> None:
+    params = params.model_copy(update={"grid": params.grid.model_copy(update={"dataset": ["mnist", "digits"]})})
+    put_bounds(params, "mnist", 0.6123456789012349)
+    before = [row for name in ("mnist", "digits") for row in read(params.bounds_file(name))]
+    found = read(collect(params)[1])
+    assert [row["dataset"] for row in found] == ["mnist", "mnist", "digits", "digits"]
+    assert found == before
+
+
+def test_bounds_that_are_missing_are_one_sentence_and_nothing_is_written(params: Params) -> None:
+    params.bounds_file("digits").unlink()
+    with pytest.raises(
+        BenchError, match=r"^runs/quick/bounds-digits.csv is not there: python -m bench bounds makes it$"
+    ):
+        collect(params)
+    assert not params.results.exists()

@@ -1,0 +1,276 @@
+"""The pipeline: what dvc.yaml says is what the code does, and a tiny profile runs through from end to end."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from dvc.exceptions import ReproductionError
+from dvc.repo import Repo
+from typer.testing import CliRunner
+
+from bench import train
+from bench.__main__ import app
+from bench.params import load
+
+ROOT = Path(__file__).parents[1]
+PROFILES = {"dvc.yaml": "params.yaml"} | {
+    f"profiles/{name}/dvc.yaml": f"profiles/{name}/params.yaml" for name in ("reduced", "paper")
+}
+CE, SSIM = "cell@digits-simple_cnn-ce-12", "cell@digits-simple_cnn-prototype-ssim-12"
+BOUNDS = "bounds@digits"
+UNUSED = {"data/dvc.yaml:prepare@mnist", "data/dvc.yaml:prepare@fashion_mnist"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, dict[str, Any]]:
+    """All stages of the repository by the file that holds them and by name."""
+    found: dict[str, dict[str, Any]] = {}
+    with Repo(str(ROOT)) as repo:
+        for stage in repo.index.stages:
+            found.setdefault(stage.path_in_repo, {})[stage.name] = stage
+    return found
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
+    name: str, stages: dict[str, dict[str, Any]]
+) -> None:
+    assert (ROOT / name).resolve() == ROOT / "dvc.yaml"
+    params = load(ROOT / PROFILES[name])
+    expected = [f"cell@{cell.name}" for cell in params.cells()]
+    expected += [*(f"bounds@{dataset}" for dataset in params.grid.dataset), "collect", "report"]
+    assert sorted(stages[name]) == sorted(expected)
+    for stage in stages[name].values():
+        assert Path(stage.wdir) == ROOT
+        assert f"--params {PROFILES[name]}" in stage.cmd
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
+    name: str, stages: dict[str, dict[str, Any]]
+) -> None:
+    params = load(ROOT / PROFILES[name])
+    for cell in params.cells():
+        stage = stages[name][f"cell@{cell.name}"]
+        *files, settings = stage.deps
+        data = f"data/{cell.dataset}.safetensors"
+        assert sorted(d.def_path for d in files) == sorted([data, "batchcam", *(f"bench/{m}" for m in train.CODE)])
+        keys = {"training": f"training.{cell.backbone}", "weight": f"weights.{cell.loss}"}
+        assert settings.def_path == PROFILES[name]
+        assert set(settings.params) == {keys.get(key, key) for key in params.settings(cell)} - {"cell"}
+        assert stage.cmd.startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
+        assert [out.def_path for out in stage.outs] == [str(params.runs / cell.name)]
+        assert all(out.use_cache for out in stage.outs)
+
+
+def test_the_modules_that_a_cell_depends_on_are_there_and_none_of_them_is_report_code() -> None:
+    assert all((ROOT / "bench" / module).is_file() for module in train.CODE)
+    for path in [ROOT / "bench" / module for module in train.CODE]:
+        assert not imports(path) & {"bench.report", "bench.tables", "bench.figures", "bench.collect"}, path.name
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it: `from a import b` is both a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_batchcam_never_imports_bench() -> None:
+    for path in (ROOT / "batchcam").rglob("*.py"):
+        assert not {name for name in imports(path) if name.partition(".")[0] == "bench"}, path.name
+
+
+IMPORTED = """
+import sys
+import bench.__main__
+assert not {"torch", "pandas", "pydantic"} & set(sys.modules)  # --help answers at once
+import bench.params, bench.collect, bench.train
+print(*({"timm", "torchvision", "matplotlib", "sklearn"} & set(sys.modules)))
+"""
+
+
+def test_the_command_line_and_the_parameters_import_no_more_than_they_need() -> None:
+    run = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.stderr, run.stdout.split()) == ("", [])
+
+
+def test_help_says_what_each_command_reads_and_writes() -> None:
+    runner = CliRunner(env={"COLUMNS": "200"})
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {"prepare", "plan", "cell", "bounds", "collect", "report"} <= set(commands)
+    overview = runner.invoke(app, ["--help"])
+    assert overview.exit_code == 0
+    for name in commands:
+        assert f"  {name} " in overview.output
+        result = runner.invoke(app, [name, "--help"])
+        assert result.exit_code == 0
+        assert "Reads:" in result.output
+        assert "Writes:" in result.output
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What DVC and its stages run with: this Python, one thread, and nothing of the user's settings."""
+    private = tmp_path_factory.mktemp("dvc")
+    names = ("DVC_SITE_CACHE_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_GLOBAL_CONFIG_DIR")
+    return {name: str(private / name) for name in names} | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "OMP_NUM_THREADS": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with a profile of two cells, after `dvc repro`."""
+    folder = tmp_path_factory.mktemp("finished") / "repository"
+    for name in ("batchcam", "bench"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["threads"] = 1
+    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
+    content["grid"]["loss"] = ["ce", "prototype-ssim"]
+    content["training"]["simple_cnn"] |= {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        ran = repro()
+    assert ran[0] == "data/dvc.yaml:prepare@digits"
+    assert sorted(ran[1:4]) == sorted([BOUNDS, CE, SSIM])
+    assert ran[4:] == ["collect", "report"]
+    return folder
+
+
+@pytest.fixture
+def project(finished: Path, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished project, as the current directory."""
+    folder = tmp_path / "repository"
+    shutil.copytree(finished, folder)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def repro(*targets: str) -> list[str]:
+    """`dvc repro`; the stages that ran, in their order."""
+    with Repo() as repo:
+        return [stage.addressing for stage in repo.reproduce(targets or None)]
+
+
+def changed() -> set[str]:
+    """The stages that `dvc status` finds changed by themselves, not by what runs before them."""
+    with Repo() as repo:
+        return set(repo.status()) - UNUSED
+
+
+def cells() -> dict[str, list[str]]:
+    """The lines of cells.csv of each loss."""
+    lines = Path("results/quick/cells.csv").read_text().splitlines()[1:]
+    return {loss: [line for line in lines if f",{loss}," in line] for loss in ("ce", "prototype-ssim")}
+
+
+def set_parameter(path: str, value: object) -> None:
+    content = section = yaml.safe_load(Path("params.yaml").read_text())
+    *sections, key = path.split("/")
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: Path) -> None:
+    assert [line.split(",")[4:6] for lines in cells().values() for line in lines] == [["0", "ok"], ["1", "ok"]] * 2
+    results = project / "results/quick"
+    made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+    expected = {"cells.csv", "bounds.csv", "README.md"}
+    expected |= {f"tables/{name}.{form}" for name in ("accuracy", "reconstruction") for form in ("csv", "md", "tex")}
+    expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
+    assert expected <= made
+    for name in ("README.md", "tables/accuracy.md", "tables/reconstruction.md"):
+        text = (results / name).read_text()
+        assert "ssim" in text.lower() or name == "tables/accuracy.md"
+        for word in ("missing", "failed", "stale", "unreadable"):
+            assert word not in text, name
+    assert changed() == set()
+    assert repro() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stages"),
+    [
+        ("bench/report.py", "# a comment", {"report"}),
+        ("bench/tables.py", "# a comment", {"report"}),
+        ("bench/figures.py", "# a comment", {"report"}),
+        ("bench/collect.py", "# a comment", {"collect"}),
+        ("bench/params.py", "# a comment", {"collect"}),
+        ("bench/bounds.py", "# a comment", {BOUNDS}),
+        ("bench/__main__.py", "# a comment", set()),
+        ("bench/evaluate.py", "# a comment", {CE, SSIM}),
+        ("bench/train.py", "# a comment", {CE, SSIM}),
+        ("batchcam/maps.py", "# a comment", {CE, SSIM, BOUNDS}),
+        ("bench/datasets.py", "# a comment", {"data/dvc.yaml:prepare@digits"}),
+        ("weights/prototype-ssim", 2, {SSIM, "collect"}),
+        ("weights/batchcam-l1", 2, {"collect"}),
+        ("training/simple_cnn/epochs", 2, {CE, SSIM, "collect"}),
+        ("training/resnet18/epochs", 2, {"collect"}),
+        ("save_weights", True, {CE, SSIM, "collect"}),
+    ],
+    ids=str,
+)
+def test_a_change_costs_the_stages_that_it_concerns(path: str, value: Any, stages: set[str], project: Path) -> None:
+    if path.endswith(".py"):
+        Path(path).write_text(f"{Path(path).read_text()}{value}\n")
+    else:
+        set_parameter(path, value)
+    assert changed() == stages
+
+
+def test_another_weight_of_one_loss_trains_its_cell_and_no_other(project: Path) -> None:
+    before, times = cells(), {path: path.stat().st_mtime_ns for path in project.glob("runs/quick/*/metrics.json")}
+    set_parameter("weights/prototype-ssim", 5)
+    assert repro("collect") == [SSIM, "collect"]
+    after = cells()
+    assert after["ce"] == before["ce"]
+    assert all(",ok," in line for line in after["prototype-ssim"])
+    assert not set(after["prototype-ssim"]) & set(before["prototype-ssim"])
+    touched = {path.parent.name for path, mtime in times.items() if path.stat().st_mtime_ns != mtime}
+    assert touched == {SSIM.removeprefix("cell@")}
+
+
+def test_an_unknown_key_stops_the_pipeline_and_the_plan_with_the_sentence(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "error: params.yaml: thread: unknown key; allowed are "
+    set_parameter("thread", 1)
+    plan = CliRunner().invoke(app, ["plan"])
+    assert plan.exit_code == 1
+    assert plan.stderr.startswith(sentence)
+    with pytest.raises(ReproductionError):
+        repro("collect")
+    stderr = capfd.readouterr().err
+    assert sentence in stderr
+    assert "did you mean 'threads'?" in stderr
+    assert "Traceback" not in stderr

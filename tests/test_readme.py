@@ -1,0 +1,47 @@
+"""What the README shows is what the code does and what the committed results say."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_trains() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.layer4 = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU())
+    model.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    images, labels = torch.rand(20, 1, 16, 16), torch.arange(20) % 10
+    before = [p.clone() for p in model.parameters()]
+    names = {
+        "model": model,
+        "train_images": images,
+        "train_labels": labels,
+        "loader": [(images, labels)],
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+    }
+    exec(example, names)
+    assert names["loss"].isfinite()
+    assert all(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert sum(bool(line) for line in example.splitlines()) == 10
+
+
+def test_the_tables_are_the_committed_ones() -> None:
+    shown = re.findall(r"<!-- (results/\S+) -->\n(.*?)\n?<!-- end -->", README, flags=re.DOTALL)
+    assert [path for path, _ in shown] == ["results/quick/tables/accuracy.md"]
+    for path, text in shown:
+        assert text.strip() == (ROOT / path).read_text(encoding="utf-8").strip(), f"make README's table that of {path}"
+
+
+def test_every_file_it_links_or_lists_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    listed = re.findall(r"^\| (`[^|]+`) \|", README, flags=re.MULTILINE)
+    paths = links + [name for cell in listed for name in re.findall(r"`([^`]+)`", cell)]
+    made = {"runs/"}  # by the pipeline
+    assert len(paths) > 12
+    assert not [path for path in paths if path not in made and not (ROOT / path).exists()]

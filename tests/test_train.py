@@ -1,0 +1,443 @@
+"""One cell: bits that repeat, paired seeds, the objective written out, and what failure and interruption leave."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+from typer.testing import CliRunner
+
+from batchcam import distances, grad_cam, normalize_maps, resize_maps
+from bench import backbones, datasets, train
+from bench.__main__ import app
+from bench.collect import METRICS
+from bench.errors import BenchError
+from bench.images import subset
+from bench.params import LOSSES, Cell, Params, load
+
+ROOT = Path(__file__).parents[1]
+DIGITS = Path("data/digits.safetensors")
+CELL = Cell("digits", "simple_cnn", "prototype-ssim", 12)
+REGULARIZED = LOSSES[1:]
+
+
+def tiny(changes: dict[str, Any]) -> Params:
+    """A profile of four steps a seed; `changes` by key, by key of the training, or the `weight` of all regularisers."""
+    changes = {"weight": 1} | changes
+    settings = {"seeds": 2, "train_images": 64, "test_images": 120, "epochs": 1, "batch_size": 16}
+    settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
+    settings |= {key: value for key, value in changes.items() if key in settings}
+    content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}
+    content |= {"threads": 1, "save_weights": False}
+    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
+    content["training"] = dict.fromkeys(backbones.NAMES, settings)
+    weight = changes.pop("weight")
+    content["weights"] = {loss: weight if loss != "ce" else 0 for loss in LOSSES}
+    return Params.model_validate(content | {key: value for key, value in changes.items() if key not in settings})
+
+
+def run(cell: Cell = CELL, **changes: Any) -> Path:
+    """The directory of a cell, trained and tested."""
+    params = tiny(changes)
+    directory = params.runs / cell.name
+    train.run_cell(params, cell, directory)
+    return directory
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    return json.loads((directory / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return datasets.prepare("digits", tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory, with the digits where a cell looks for them."""
+    monkeypatch.chdir(tmp_path)
+    DIGITS.parent.mkdir()
+    shutil.copyfile(digits, DIGITS)
+    yield tmp_path
+    torch.use_deterministic_algorithms(False)
+
+
+class Seen(NamedTuple):
+    """What one seed's training started from and was shown."""
+
+    seed: int
+    weights: dict[str, Tensor]
+    batches: list[Tensor]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
+    """Every training from now on."""
+    trained: list[Seen] = []
+    genuine = train.train
+
+    def spy(backbone: backbones.Backbone, data: train.Data, settings: Any, seed: int, *rest: Any) -> None:
+        weights = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+        trained.append(Seen(seed, weights, []))
+        hook = backbone.model.register_forward_pre_hook(lambda _, inputs: trained[-1].batches.append(inputs[0].clone()))
+        genuine(backbone, data, settings, seed, *rest)
+        hook.remove()
+
+    monkeypatch.setattr(train, "train", spy)
+    return trained
+
+
+def same(a: Seen, b: Seen) -> tuple[bool, bool]:
+    """Whether the weights, and whether the batches, are the same."""
+    weights = all(torch.equal(tensor, b.weights[name]) for name, tensor in a.weights.items())
+    return weights, all(torch.equal(x, y) for x, y in zip(a.batches, b.batches, strict=True))
+
+
+def test_the_same_cell_gives_the_same_bytes_and_a_row_of_all_metrics_per_seed() -> None:
+    first, second = (run(profile=name, save_weights=True) for name in ("one", "two"))
+    assert sorted(path.name for path in first.iterdir()) == [
+        "maps.safetensors",
+        "metrics.json",
+        "provenance.json",
+        "weights-seed-0.safetensors",
+        "weights-seed-1.safetensors",
+    ]
+    for name in ("metrics.json", "maps.safetensors", "weights-seed-0.safetensors", "weights-seed-1.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    assert [list(row) for row in rows(first)] == [["seed", *METRICS]] * 2  # no wall-clock
+    assert [row["seed"] for row in rows(first)] == [0, 1]
+    zero, one = (row["l1"] for row in rows(first))
+    assert zero != one
+    maps = safetensors.torch.load_file(first / "maps.safetensors")
+    assert {name: (tuple(t.shape), t.dtype) for name, t in maps.items()} == {
+        "class_means": ((2, 10, 3, 3), torch.float16),
+        "examples": ((2, 10, 3, 3), torch.float16),
+        "example_indices": ((10,), torch.int64),
+    }
+    assert not any(Path("runs/.partial").iterdir())
+
+
+def test_seeds_are_paired_across_losses_and_differ_from_one_another(seen: list[Seen]) -> None:
+    for loss in ("ce", "prototype-ssim", "batchcam-l1"):
+        run(CELL._replace(loss=loss), epochs=2)
+    ce, *others = seen[:2], seen[2:4], seen[4:]
+    for other in others:
+        for a, b in zip(ce, other, strict=True):
+            assert a.seed == b.seed
+            assert same(a, b) == (True, True)
+    assert same(*ce) == (False, False)
+    # Every epoch shows every image once, in another order.
+    first, second = (torch.cat(ce[0].batches[i : i + 4]).flatten(1) for i in (0, 4))
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sort(0).values, second.sort(0).values)
+
+
+def trained(loss: str, **changes: Any) -> tuple[backbones.Backbone, train.Data, list[float]]:
+    """A SimpleCNN trained with a loss, what it was trained on, and the loss of every step."""
+    params = tiny({"batch_size": 64, **changes})
+    settings, device = params.training["simple_cnn"], torch.device("cpu")
+    data = train._load(DIGITS, CELL, settings, device)
+    torch.manual_seed(0)
+    backbone = backbones.build("simple_cnn", CELL.resolution)
+    regularizer = train._regularizer(loss, data.prototypes)
+    losses: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        backward = Tensor.backward
+        patch.setattr(Tensor, "backward", lambda loss: [losses.append(loss.item()), backward(loss)])
+        train.train(backbone, data, settings, 0, regularizer, params.weights[loss], "here", tqdm(disable=True))
+    return backbone, data, losses
+
+
+def regularizer_of(loss: str, backbone: backbones.Backbone, data: train.Data) -> float:
+    raw = grad_cam_of(backbone, data)
+    regularizer = train._regularizer(loss, data.prototypes)
+    return regularizer(normalize_maps(resize_maps(raw, CELL.resolution)), data.train_labels).item()
+
+
+def grad_cam_of(backbone: backbones.Backbone, data: train.Data) -> Tensor:
+    activations = backbone.model.features(data.train_images)
+    return grad_cam(activations, backbone.model.head(activations), data.train_labels)
+
+
+@pytest.mark.parametrize("loss", REGULARIZED)
+def test_every_regulariser_falls_below_what_training_without_it_reaches(loss: str) -> None:
+    assert train._regularizer("ce", torch.rand(10, 12, 12)) is None
+    without, data, _ = trained("ce", epochs=12)
+    backbone, _, losses = trained(loss, epochs=12)
+    assert losses[-1] < losses[0]
+    # Not by way of what comes after the layer alone: in front of it, too, the weights are others.
+    assert not torch.equal(backbone.model.features[0].weight, without.model.features[0].weight)
+    assert regularizer_of(loss, backbone, data) < 0.97 * regularizer_of(loss, without, data)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("loss", ["prototype-l1", "prototype-ssim", "batchcam-l1", "batchcam-l2"])
+def test_the_objective_is_cross_entropy_plus_weight_times_regulariser(loss: str, weight: float) -> None:
+    torch.manual_seed(0)
+    model, _ = backbones.build("simple_cnn", 12)
+    everything = datasets.load(DIGITS).train
+    chosen = subset(everything, 64)
+
+    def resized(split: datasets.Split) -> Tensor:
+        return interpolate(split.images[:, None] / 255, (12, 12), mode="bilinear", antialias=True)
+
+    y, pictures = chosen.labels, resized(everything)[:, 0]
+    P = torch.stack([pictures[everything.labels == c].mean(0) for c in range(10)])  # of all, not of the chosen
+    A = model.features(resized(chosen))
+    logits = model.head(A)
+    expected = -logits.log_softmax(1)[torch.arange(64), y].mean()
+    M = []
+    for i in range(64):
+        alpha = torch.autograd.grad(logits[i, y[i]], A, retain_graph=True)[0][i].mean((1, 2))
+        raw = (alpha[:, None, None] * A[i]).sum(0).relu()
+        m = interpolate(raw[None, None], (12, 12), mode="bilinear", align_corners=False)[0, 0]
+        M.append((m - m.min()) / max(m.max() - m.min(), 1e-6))
+    maps = torch.stack(M)
+    family, distance = loss.split("-")
+    pairs = [(maps[i], P[y[i]]) for i in range(64)]
+    if family == "batchcam":
+        pairs = [(maps[y == c].mean(0), P[c]) for c in range(10)]
+    compare = {
+        "l1": lambda m, p: (m - p).abs().mean(),
+        "l2": lambda m, p: (m - p).square().mean(),
+        "ssim": lambda m, p: distances.ssim(m[None], p[None])[0],
+    }[distance]
+    value = sum(compare(*pair) for pair in pairs) / len(pairs)
+    assert value > 0.01  # far above the tolerance
+    expected = expected + weight * value
+
+    losses = trained(loss, weight=weight)[2]
+    assert losses == [pytest.approx(expected.item(), abs=2e-5)]
+
+
+def test_a_weight_of_zero_trains_as_ce_and_another_weight_otherwise() -> None:
+    names = ("accuracy", "ssim", "class_mean_l1")
+    ce = rows(run(CELL._replace(loss="ce")))[0]
+    zero, one, ten = (rows(run(weight=weight))[0] for weight in (0, 1, 10))
+    assert {name: zero[name] for name in names} == {name: pytest.approx(ce[name], abs=1e-6) for name in names}
+    assert len({row["ssim"] for row in (zero, one, ten)}) == 3
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "convnextv2_tiny"])
+def test_timms_backbones_run_a_cell_whose_maps_are_neither_zero_nor_constant(backbone: str) -> None:
+    cell = CELL._replace(backbone=backbone, resolution=23)
+    directory = run(cell, seeds=1, train_images=8, batch_size=4, test_images=20)
+    (row,) = rows(directory)
+    assert row["zero_map_rate"] < 0.8
+    maps = safetensors.torch.load_file(directory / "maps.safetensors")["class_means"].float()
+    assert maps.shape == (1, 10, *backbones.grid_size(backbones.build(backbone, 23), 23))
+    live = maps.amax((-1, -2)) > 0
+    assert live.float().mean() > 0.5
+    assert (maps.amax((-1, -2)) - maps.amin((-1, -2)))[live].min() > 0.05
+
+
+@pytest.mark.parametrize("broken", ["learning rate", "images"])
+def test_a_loss_that_is_not_finite_stops_the_cell_with_a_sentence(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = r"digits-simple_cnn-prototype-ssim-12, seed 0: the loss became (nan|inf) at step [0-3] of 4; "
+    with monkeypatch.context() as patch:
+        if broken == "images":
+            patch.setattr(train, "resize", lambda images, px: torch.full((len(images), 1, px, px), torch.nan))
+        with pytest.raises(BenchError, match=sentence) as caught:
+            run(learning_rate=1e30 if broken == "learning rate" else 1e-3)
+    failure = tiny({}).failure_file(CELL)
+    assert failure.read_text() == str(caught.value)
+    assert "\n" not in failure.read_text()
+    assert not Path("runs/tiny").exists() or not any(Path("runs/tiny").iterdir())
+    assert not any(Path("runs").glob(".partial/*/*"))
+    train.run_cell(tiny({}), CELL, Path("elsewhere"))
+    assert failure.exists()
+    run()
+    assert not failure.exists()
+
+
+#: `python -m bench`, but it comes to a halt in the middle of the training of seed 1.
+HALTING = """
+import time
+from bench import __main__, train
+genuine, calls = train.cross_entropy, []
+def cross_entropy(*args):
+    calls.append(args)
+    return time.sleep(100) if len(calls) == 6 else genuine(*args)
+train.cross_entropy = cross_entropy
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(("signalled", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_stopped_cell_leaves_no_output_and_goes_on_behind_its_last_finished_seed(
+    signalled: signal.Signals, code: int, seen: list[Seen]
+) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump(tiny({"save_weights": True}).model_dump()))
+    command = [sys.executable, "-c", HALTING, "cell", *map(str, CELL)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(Path().glob("runs/.partial/*/seed-0")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.3)  # into seed 1
+        process.send_signal(signalled)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    if signalled == signal.SIGINT:
+        assert stderr.splitlines()[-1] == "interrupted: the same command takes it up again"
+    assert not Path("runs/tiny").exists() or not any(Path("runs/tiny").iterdir())
+    assert [path.name for path in Path().glob("runs/.partial/*/*")] == ["seed-0"]
+    assert not tiny({}).failure_file(CELL).exists()
+
+    resumed = Path("runs/tiny", CELL.name)
+    train.run_cell(load(Path("params.yaml")), CELL, resumed)
+    assert [s.seed for s in seen] == [1]
+    whole = run(profile="whole", save_weights=True)
+    assert sorted(p.name for p in resumed.iterdir()) == sorted(p.name for p in whole.iterdir())
+    for path in whole.iterdir():
+        if path.name != "provenance.json":  # it has the wall-clock
+            assert path.read_bytes() == (resumed / path.name).read_bytes(), path.name
+    assert len(json.loads((resumed / "provenance.json").read_text())["seconds"]) == 2
+
+
+def edit(path: str) -> Callable[[], None]:
+    return lambda: Path(path).write_bytes(Path(path).read_bytes() + b"\n# other\n")
+
+
+def other_data() -> None:
+    content = safetensors.torch.load_file(DIGITS)
+    content["validation_images"][0, 0, 0] += 1
+    with safetensors.safe_open(DIGITS, framework="pt") as file:
+        about = file.metadata()
+    safetensors.torch.save_file(content, DIGITS, about)
+
+
+@pytest.mark.parametrize(
+    ("changes", "edits", "repeated"),
+    [
+        ({}, None, [2]),
+        ({"seeds": 4}, None, [2, 3]),
+        ({"seeds": 1}, None, []),
+        ({"weight": 2}, None, [0, 1, 2]),
+        ({"learning_rate": 1e-3}, None, [0, 1, 2]),
+        ({"threads": 2}, None, [0, 1, 2]),
+        ({}, other_data, [0, 1, 2]),
+        ({}, edit("bench/images.py"), [0, 1, 2]),
+        ({}, edit("batchcam/maps.py"), [0, 1, 2]),
+        ({}, edit("bench/collect.py"), [2]),
+    ],
+    ids=["nothing", "more seeds", "fewer", "weight", "rate", "threads", "data", "bench", "batchcam", "other code"],
+)
+def test_finished_seeds_are_taken_over_only_if_nothing_changed_that_makes_their_numbers(
+    changes: dict[str, Any], edits: Callable[[], None] | None, repeated: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("bench", "batchcam"):
+        shutil.copytree(ROOT / package, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(train, "__file__", str(Path("bench/train.py").resolve()))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    begun: list[int] = []
+
+    def instead(backbone: Any, data: Any, settings: Any, seed: int, *rest: Any) -> None:
+        begun.append(seed)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", instead)
+    with pytest.raises(KeyboardInterrupt):
+        run(test_images=20, seeds=3)
+    assert begun == [0, 1, 2]
+    if edits:
+        edits()
+    directory = run(test_images=20, **{"seeds": 3} | changes)
+    assert begun[3:] == repeated
+    seeds = list(range(changes.get("seeds", 3)))
+    assert [row["seed"] for row in rows(directory)] == seeds
+    assert [s["seed"] for s in json.loads((directory / "provenance.json").read_text())["seconds"]] == seeds
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "sentence"),
+    [
+        ({"device": "cuda"}, CELL, "params.yaml: device is cuda, but torch finds no GPU here; set it to cpu"),
+        ({}, ("mnist", *CELL[1:]), "data/mnist.safetensors is not there: python -m bench prepare mnist makes it"),
+        (
+            {"train_images": None, "batch_size": 2000},
+            CELL,
+            f"{CELL.name}, seed 0: batch_size 2000 exceeds the 1257 training images",
+        ),
+        (
+            {"test_images": 12},
+            CELL,
+            f"{CELL.name}: no image of class 0, 2, 6 among the 12 test images; raise test_images",
+        ),
+        (
+            {},
+            (*CELL, "--seeds", "1"),
+            "--seeds and --device need --output: runs/ holds cells as the profile has them",
+        ),
+        (
+            {},
+            ("digits", "simple_cnn", "prototype-sim", "12"),
+            "the cell: grid.loss.0: unknown name 'prototype-sim'; allowed are "
+            f"{', '.join(LOSSES)}; did you mean 'prototype-ssim'?",
+        ),
+        (
+            {},
+            ("digits", "simple_cnn", "ce", "11"),
+            "the cell: grid.resolution: simple_cnn needs at least 12 px, got 11",
+        ),
+    ],
+    ids=["no GPU", "no data", "batch too large", "class without test images", "seeds", "loss", "resolution"],
+)
+def test_what_the_user_can_mend_is_one_sentence(
+    changes: dict[str, Any], arguments: tuple[Any, ...], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    Path("params.yaml").write_text(yaml.safe_dump(tiny(changes).model_dump()))
+    result = CliRunner().invoke(app, ["cell", *map(str, arguments)])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert [line for line in result.stderr.splitlines() if "step/s" not in line and line] == [f"error: {sentence}"]
+    assert not Path("runs/tiny").exists()
+
+
+def test_saved_weights_reproduce_the_metrics() -> None:
+    directory = run(save_weights=True)
+    data = train._load(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
+    for row in rows(directory):
+        model, _ = backbones.build(CELL.backbone, CELL.resolution)
+        model.load_state_dict(safetensors.torch.load_file(directory / f"weights-seed-{row['seed']}.safetensors"))
+        correct = model.eval()(data.test_images).argmax(1) == data.test_labels
+        assert len(correct) == 120
+        assert correct.double().mean().item() == row["accuracy"]
+
+
+def test_a_cell_says_what_made_it() -> None:
+    def git(*arguments: str) -> str:
+        name = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+        return subprocess.run(["git", *name, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "x")
+    provenance = json.loads((run() / "provenance.json").read_text())
+    assert provenance["commit"] == git("rev-parse", "HEAD")
+    assert provenance["parameters"] == tiny({}).settings(CELL)
+    packages = {name: version(name) for name in ("torch", "timm", "pytorch-msssim")}
+    assert provenance["versions"] == packages | {"python": platform.python_version()}
+    assert provenance["device"] == platform.machine()
+    assert [s["seed"] for s in provenance["seconds"]] == [0, 1]
+    assert all(s["train_s"] > 0 and s["test_s"] > 0 for s in provenance["seconds"])
