@@ -232,7 +232,8 @@ def _make_deterministic(threads: int) -> None:
     """The same machine, device and thread count give the same bits; where CUDA has no such kernel, torch warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard against bugs, not needed for equal bits
+    # A guard against reading what was never written; equal bits do not need it. Its type stub lacks it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
 
 
