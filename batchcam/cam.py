@@ -268,14 +268,14 @@ def _outside_inference_mode(tensor: Tensor) -> Tensor:
 def _state_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Let a model run on copies of its buffers and then forget them, and the random numbers that were drawn.
 
-    Threads that are here at the same time share the copies; the last one to leave puts everything back.
+    Threads that are here with one model at the same time share the copies; the last one to leave puts everything back.
     """
     keepers: dict[nn.Module | torch.device, Callable[[], Callable[[], None]]]
-    keepers = {model: partial(_exchange_buffers, model), device: partial(_keep_random_state, device)}
+    # The buffers last: what can fail comes before anything has been exchanged.
+    keepers = {device: partial(_keep_random_state, device), model: partial(_exchange_buffers, model)}
     with _in_use_lock:
-        for key, keep in keepers.items():
-            users, put_back = _in_use[key] if key in _in_use else (0, keep())
-            _in_use[key] = users + 1, put_back
+        in_use = {key: _in_use[key] if key in _in_use else (0, keep()) for key, keep in keepers.items()}
+        _in_use.update({key: (users + 1, put_back) for key, (users, put_back) in in_use.items()})
     try:
         yield
     finally:
@@ -309,7 +309,7 @@ def _exchange_buffers(model: nn.Module) -> Callable[[], None]:
 
 
 def _keep_random_state(device: torch.device) -> Callable[[], None]:
-    """Remember the state of the random numbers, the CPU's and the device's; the result sets it again."""
+    """Remember the state of the random numbers, the CPU's and a CUDA device's; the result sets it again."""
     kept = contextlib.ExitStack()
     kept.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
     return kept.close

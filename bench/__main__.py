@@ -24,7 +24,7 @@ class Commands(TyperGroup):
         """Run the command that was named; exit with 1 after a `BenchError`, with 130 after an interruption."""
         try:
             return super().invoke(ctx)
-        except BenchError as error:
+        except (BenchError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
@@ -68,25 +68,26 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parame
 @app.command()
 def plan(
     params: ParamsFile = Path("params.yaml"),
-    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages that have not been run")] = False,
+    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages of the cells that are not ok")] = False,
 ) -> None:
     """Check a profile's parameters and list its cells.
 
-    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each cell.
+    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each cell: ok, missing, stale (made with
+    other parameters), unreadable or failed. Whether code or data have changed, `dvc status` knows.
     """
+    from bench.collect import state
     from bench.params import load
 
     checked = load(params)
-    cells = checked.cells()
-    to_do = [cell for cell in cells if not (checked.runs / cell.name).is_dir()]
+    states = {cell: state(checked, cell) for cell in checked.cells()}
+    to_do = [cell for cell, found in states.items() if found != "ok"]
     if stages:
         for cell in to_do:
             typer.echo(f"cell@{cell.name}")
         return
-    for cell in cells:
-        seeds = checked.training[cell.backbone].seeds
-        typer.echo(f"{'to do' if cell in to_do else 'done':6}{cell.name}, {seeds} seeds")
-    typer.echo(f"profile {checked.profile}: {len(cells)} cells, {len(to_do)} of them to do")
+    for cell, found in states.items():
+        typer.echo(f"{cell.name}, {checked.training[cell.backbone].seeds} seeds: {found}")
+    typer.echo(f"profile {checked.profile}: {len(states)} cells, {len(to_do)} of them to do")
 
 
 @app.command()
@@ -116,6 +117,8 @@ def cell(
     if output is None and (seeds is not None or device is not None):
         raise BenchError("--seeds and --device need --output: runs/ holds cells as the profile has them")
     (chosen,) = checked.cells()
+    if output is not None and output.exists() and not (output / "metrics.json").is_file():
+        raise BenchError(f"--output {output} is there and holds no cell: name a directory that is not there yet")
 
     from bench.train import run_cell
 

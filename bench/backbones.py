@@ -101,12 +101,34 @@ def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int) -> Bac
     import timm
 
     model: Any = timm.create_model("convnextv2_tiny", in_chans=in_channels, num_classes=num_classes)
+    _guard_norms(model)
     stages = list(model.stages)
     if resolution < IMAGENET_LEAST:
         model = nn.Sequential(nn.Upsample(size=ENLARGED, mode="bilinear"), model)
     if resolution in (56, 112):
         return Backbone(model, stages[-2])
     return Backbone(model, _deepest(model, stages, resolution, in_channels))
+
+
+def _guard_norms(model: nn.Module) -> None:
+    """Give every Global Response Norm of a model a second derivative at zero.
+
+    Where GELU leaves a channel exactly zero over the whole grid (1×1 in the last stage of a 48 px image), so is its
+    norm, and the second derivative of torch's norm there is NaN: it ended a training after 24 steps.
+    """
+    from timm.layers.grn import GlobalResponseNorm
+
+    class GuardedResponseNorm(GlobalResponseNorm):  # type: ignore[misc]
+        """x + β + γ · x · g / (mean of g over the channels + ε), g = √(Σ x² over space + 1e-12)."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            g = (x.square().sum(self.spatial_dim, keepdim=True) + 1e-12).sqrt()
+            n = g / (g.mean(self.channel_dim, keepdim=True) + self.eps)
+            return x + torch.addcmul(self.bias.view(self.wb_shape), self.weight.view(self.wb_shape), x * n)
+
+    for module in model.modules():
+        if isinstance(module, GlobalResponseNorm):
+            module.__class__ = GuardedResponseNorm
 
 
 class _Entry(NamedTuple):

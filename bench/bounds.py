@@ -22,7 +22,7 @@ from bench.params import Params
 
 RESOLUTIONS = (23, 28, 32, 56, 112, 224)  # of the table in the docs
 
-STEPS = 300  # of Adam from the prototype itself, shrunk to the grid; 1,000 steps change SSIM by less than .005
+STEPS = 300  # of Adam from the prototype shrunk to the grid. 1,000 steps move MNIST's SSIM at 4×4, 112 px by .001
 
 
 def write_bounds(params: Params, dataset: str) -> Path:

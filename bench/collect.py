@@ -49,6 +49,12 @@ def _bounds(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)  # text: no float is read, none is rounded
 
 
+def state(params: Params, cell: Cell) -> str:
+    """ "ok" where all seeds of a cell are there, else what is wrong, in the words of `status`."""
+    status, by_seed = _read(params, cell)
+    return "ok" if len(by_seed) >= params.training[cell.backbone].seeds else status
+
+
 def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
     status, by_seed = _read(params, cell)
     rows = []

@@ -112,7 +112,15 @@ def _digits() -> tuple[Split, Split, Split]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    everything = Split(enlarge(torch.from_numpy(bunch.images)), torch.from_numpy(bunch.target))
+    values, labels = torch.from_numpy(bunch.images), torch.from_numpy(bunch.target)
+    for what, tensor in (("images", values), ("labels", labels)):
+        found = hashlib.sha256(tensor.to(torch.uint8).numpy().tobytes()).hexdigest()
+        if found != SOURCES["digits"]["sha256"][what]:
+            raise BenchError(
+                f"scikit-learn's digits are not the known ones (sha256 of the {what} {found[:12]}…): install the"
+                " version in requirements.lock"
+            )
+    everything = Split(enlarge(values), labels)
     rest, test = _split_off(everything, SOURCES["digits"]["test"])
     train, validation = _split_off(rest, SOURCES["digits"]["validation"])
     return train, validation, test

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import matplotlib.style
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -47,8 +48,8 @@ class Row(NamedTuple):
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """matplotlib's defaults and ours, whatever the user's matplotlibrc says: figures are made and saved in it."""
-    with matplotlib.style.context(["default", _STYLE]):
+    """seaborn's style and ours, whatever the user's matplotlibrc says: figures are made and saved in it."""
+    with matplotlib.style.context(["default", seaborn.axes_style("ticks"), _STYLE]):
         yield
 
 

@@ -13,15 +13,17 @@ def written_aside(path: Path) -> Iterator[Path]:
     What is left of an attempt that failed is removed; of one that was killed, by the next attempt.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.unfinished")
+    aside, old = (path.with_name(f".{path.name}.{what}") for what in ("unfinished", "old"))
     _remove(aside)
     try:
         yield aside
-        if path.is_dir():
-            _remove(path)
+        if path.is_dir():  # a rename replaces a file, but not a directory that holds something
+            _remove(old)
+            path.rename(old)
         aside.replace(path)
     finally:
         _remove(aside)
+        _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ An error names the file, the path in it, what is allowed and the nearest match.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -48,23 +49,27 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+#: A whole number, and not what merely can be read as one, such as `yes` or "6".
+_Count = Annotated[int, Field(ge=1, strict=True)]
+
+
 class Grid(_Section):
     """What is combined with what."""
 
     dataset: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_unique)]
     backbone: Annotated[list[BackboneName], Field(min_length=1), AfterValidator(_unique)]
     loss: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]
-    resolution: Annotated[list[Annotated[int, Field(ge=1, le=512)]], Field(min_length=1), AfterValidator(_unique)]
+    resolution: Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
 
 
 class Training(_Section):
     """How one backbone is trained and tested, the same for every loss. None: all images of the split."""
 
-    seeds: Annotated[int, Field(ge=1)]
-    train_images: Annotated[int, Field(ge=1)] | None
-    test_images: Annotated[int, Field(ge=1)] | None
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=2)]
+    seeds: _Count
+    train_images: _Count | None
+    test_images: _Count | None
+    epochs: _Count
+    batch_size: Annotated[int, Field(ge=2, strict=True)]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
 
@@ -82,7 +87,7 @@ class Params(_Section):
     root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
     params_file: str  # this file, as seen from the root
     device: Literal["cpu", "cuda"]
-    threads: Annotated[int, Field(ge=1)]  # of each cell; another number gives other bits
+    threads: _Count  # of each cell; another number gives other bits
     save_weights: bool
     grid: Grid
     training: dict[BackboneName, Training]
@@ -121,7 +126,10 @@ class Params(_Section):
         if seeds is not None and backbone in content["training"]:
             content["training"][backbone]["seeds"] = seeds
         content["device"] = device or self.device
-        return _validated(content, "the cell")
+        try:
+            return _validated(content, "the cell")
+        except BenchError as error:
+            raise BenchError(re.sub(r"grid\.(\w+)(\.0)?:", r"\1:", str(error))) from None
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The parameters that a cell's numbers depend on; dvc.yaml names the same keys."""

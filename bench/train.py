@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.backends.cpu import get_cpu_capability
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
@@ -55,8 +56,8 @@ def run_cell(params: Params, cell: Cell, output: Path) -> None:
     not repeated. A cell that fails leaves its sentence for `collect`.
 
     Raises:
-        BenchError: no such device; a dataset that is not prepared; a class without test images; a batch larger than
-            the training set; a loss that is not finite.
+        BenchError: no such device, or too little memory on it; a dataset that is not prepared, has too few images, or
+            none of a class; a batch larger than the training set; a loss that is not finite; a full disk.
     """
     failure = params.failure_file(cell)
     expected = output == params.runs / cell.name  # what goes elsewhere, `collect` does not look for
@@ -64,14 +65,16 @@ def run_cell(params: Params, cell: Cell, output: Path) -> None:
         failure.unlink(missing_ok=True)
     try:
         _run_seeds(params, cell, output)
-    except BenchError as error:
+    except (BenchError, OSError, torch.OutOfMemoryError) as error:
+        sentence = str(error) if isinstance(error, BenchError) else f"{cell.name}: {error}"
         if expected:
             failure.parent.mkdir(parents=True, exist_ok=True)
-            failure.write_text(str(error), encoding="utf-8")
-        raise
+            failure.write_text(sentence, encoding="utf-8")
+        raise BenchError(sentence) from error
 
 
 def _run_seeds(params: Params, cell: Cell, output: Path) -> None:
+    commit = _commit()  # now: the tree may have moved on when the training is done
     device = _device(params)
     _make_deterministic(params.threads)
     settings = params.training[cell.backbone]
@@ -92,7 +95,8 @@ def _run_seeds(params: Params, cell: Cell, output: Path) -> None:
         directory.mkdir()
         finished = [_seed_directory(partial, seed) for seed in seeds]
         _gather(finished, directory)
-        (directory / "provenance.json").write_text(json.dumps(_provenance(params, cell, finished, device), indent=1))
+        provenance = _provenance(params, cell, finished, device, commit)
+        (directory / "provenance.json").write_text(json.dumps(provenance, indent=1))
     shutil.rmtree(partial)
 
 
@@ -108,6 +112,9 @@ def _run_seed(
     train(backbone, data, params.training[cell.backbone], seed, regularizer, params.weights[cell.loss], where, bar)
     trained = time.perf_counter()
     evaluation = evaluate(*backbone, data.test_images, data.test_labels, data.prototypes)
+    bad = [name for name, value in evaluation.metrics.items() if value is not None and not math.isfinite(value)]
+    if bad:  # the last step's update is seen by no loss
+        raise BenchError(f"{where}: {bad[0]} is not finite after the last step; try a lower learning rate")
     tested = time.perf_counter()
 
     with written_aside(_seed_directory(partial, seed)) as directory:
@@ -202,13 +209,8 @@ def _regularizer(loss: str, prototypes: Tensor) -> Regularizer | None:
 def _load(source: Path, cell: Cell, settings: Training, device: torch.device) -> Data:
     """The images of a cell, resized once."""
     dataset = datasets.load(source)
-    train, test = subset(dataset.train, settings.train_images), subset(dataset.test, settings.test_images)
-    untested = sorted(set(range(datasets.NUM_CLASSES)) - set(test.labels.tolist()))
-    if untested:
-        names = ", ".join(dataset.class_names[c] for c in untested)
-        raise BenchError(
-            f"{cell.name}: no image of class {names} among the {len(test.labels)} test images; raise test_images"
-        )
+    train = _part(cell, dataset, "train", settings.train_images)
+    test = _part(cell, dataset, "test", settings.test_images)
 
     def images(split: datasets.Split) -> Tensor:
         return resize(split.images, cell.resolution).to(device, memory_format=torch.channels_last)
@@ -220,6 +222,21 @@ def _load(source: Path, cell: Cell, settings: Training, device: torch.device) ->
         test.labels.to(device),
         prototypes(dataset.train, cell.resolution).to(device),
     )
+
+
+def _part(cell: Cell, dataset: datasets.Dataset, name: Literal["train", "test"], count: int | None) -> datasets.Split:
+    """The first `count` images of a split in a fixed random order, every class among them."""
+    whole: datasets.Split = getattr(dataset, name)
+    if count is not None and count > len(whole.labels):
+        raise BenchError(f"{cell.name}: {name}_images is {count}, but {cell.dataset} has {len(whole.labels)} of them")
+    part = subset(whole, count)
+    absent = sorted(set(range(datasets.NUM_CLASSES)) - set(part.labels.tolist()))
+    if absent:
+        names = ", ".join(dataset.class_names[c] for c in absent)
+        raise BenchError(
+            f"{cell.name}: no image of class {names} among the {len(part.labels)} {name} images; raise {name}_images"
+        )
+    return part
 
 
 def _device(params: Params) -> torch.device:
@@ -234,14 +251,16 @@ def _make_deterministic(threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # A guard against reading what was never written; equal bits do not need it. Its type stub lacks it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # TF32 keeps 10 bits: too few for SSIM, which subtracts nearly equal convolutions.
+    torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(threads)
 
 
 def _identity(params: Params, cell: Cell, source: Path) -> str:
-    """Hash of what makes the numbers of a seed: parameters (but for the number of seeds), data and code."""
+    """Hash of what makes the numbers of a seed: parameters (but for the number of seeds), versions, data and code."""
     settings = params.settings(cell)
     del settings["training"]["seeds"]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([settings, _versions()], sort_keys=True).encode())
     repository = Path(__file__).parents[1]
     code = [*(repository / "bench" / name for name in CODE), *sorted((repository / "batchcam").glob("*.py"))]
     for path in [source, *code]:
@@ -266,15 +285,34 @@ def _gather(seed_directories: list[Path], directory: Path) -> None:
             shutil.copyfile(d / "weights.safetensors", directory / f"weights-{d.name}.safetensors")
 
 
-def _provenance(params: Params, cell: Cell, seed_directories: list[Path], device: torch.device) -> dict[str, Any]:
+def _provenance(
+    params: Params, cell: Cell, seed_directories: list[Path], device: torch.device, commit: str | None
+) -> dict[str, Any]:
     """What made these numbers; the wall-clock is here, and not among the metrics."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     seconds = [json.loads((d / "seconds.json").read_text()) for d in seed_directories]
     return {
         "parameters": params.settings(cell),
-        "commit": commit.stdout.strip() or None,
-        "versions": {name: version(name) for name in ("torch", "timm", "pytorch-msssim")}
-        | {"python": platform.python_version()},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "commit": commit,
+        "versions": _versions(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {get_cpu_capability()}",
+        "platform": platform.platform(),
         "seconds": seconds,
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {p: version(p) for p in ("torch", "timm", "pytorch-msssim")}
+
+
+def _commit() -> str | None:
+    """The commit that runs, with "-dirty" behind it where files differ from it; None outside Git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return described.stdout.strip() or None

@@ -76,3 +76,23 @@ def test_a_resolution_too_small_names_the_least(name: str) -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(BenchError, match="simple_cnn, resnet18, convnextv2_tiny; did you mean 'resnet18'"):
         build("resnet", 23)
+
+
+def test_convnexts_norms_are_timms_and_have_a_second_derivative_at_zero() -> None:
+    from timm.layers.grn import GlobalResponseNorm
+
+    (guarded, *_) = [m for m in build("convnextv2_tiny", 23).model.modules() if isinstance(m, GlobalResponseNorm)]
+    plain = GlobalResponseNorm(guarded.weight.numel(), channels_last=guarded.channel_dim == -1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for norm in (guarded, plain):
+            norm.weight.fill_(0.7)
+            norm.bias.fill_(-0.2)
+    x = torch.randn(2, 3, 3, guarded.weight.numel())
+    assert torch.allclose(guarded(x), plain(x), atol=1e-6)
+    x[:, :, :, 0] = 0
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(guarded(x).square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.collect import KEY, METRICS, collect
+from bench.collect import KEY, METRICS, collect, state
 from bench.errors import BenchError
 from bench.params import Cell, Params, load
 
@@ -168,3 +168,12 @@ def test_bounds_that_are_missing_are_one_sentence_and_nothing_is_written(params:
     ):
         collect(params)
     assert not params.results.exists()
+
+
+def test_a_cell_is_ok_only_with_all_its_seeds_and_its_own_parameters(params: Params) -> None:
+    """By this `plan --stages` knows what is to do."""
+    assert [state(params, cell) for cell in params.cells()] == ["ok", "ok"]
+    (params.runs / CELL.name / "metrics.json").write_text(json.dumps([metrics(CELL, 0)]))
+    provenance = params.runs / OTHER.name / "provenance.json"
+    provenance.write_text(provenance.read_text().replace('"weight": 1', '"weight": 2'))
+    assert [state(params, cell) for cell in params.cells()] == ["missing", "stale"]

@@ -604,3 +604,14 @@ def test_an_interruption_is_one_line_and_exit_130(
     assert run(monkeypatch, "prepare", "digits", "--directory", str(tmp_path)) == 130
     assert capsys.readouterr().err == "interrupted: the same command takes it up again\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_other_digits_than_the_known_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn import datasets as sklearn_datasets
+
+    changed = sklearn_datasets.load_digits()
+    changed.images[0, 0, 0] += 1
+    monkeypatch.setattr(sklearn_datasets, "load_digits", lambda: changed)
+    with pytest.raises(BenchError, match=r"scikit-learn's digits are not the known ones .*images"):
+        datasets.prepare("digits", tmp_path)
+    assert not list(tmp_path.iterdir())

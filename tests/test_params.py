@@ -60,6 +60,8 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (set_at("grid/dataset", []), "grid.dataset: list should have at least 1 item"),
         (set_at("grid/resolution", [23, 11]), "grid.resolution: simple_cnn needs at least 12 px, got 11"),
         (set_at("training/resnet18/epoch", 1), "training.resnet18.epoch: unknown key; .*did you mean 'epochs'"),
+        (set_at("threads", True), "threads: input should be a valid integer, got True"),
+        (set_at("training/resnet18/seeds", "6"), "training.resnet18.seeds: input should be a valid integer, got '6'"),
         (set_at("training/resnet18/epochs", 0), "training.resnet18.epochs: .*greater than or equal to 1, got 0"),
         (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 8 exceeds train_images 4"),
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),

@@ -17,17 +17,16 @@ def test_the_example_trains() -> None:
     model.layer4 = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU())
     model.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     images, labels = torch.rand(20, 1, 16, 16), torch.arange(20) % 10
-    before = [p.clone() for p in model.parameters()]
     names = {
         "model": model,
         "train_images": images,
         "train_labels": labels,
         "loader": [(images, labels)],
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "criterion": nn.CrossEntropyLoss(),
     }
     exec(example, names)
     assert names["loss"].isfinite()
-    assert all(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert all(p.grad.abs().sum() > 0 for p in model.parameters())
     assert sum(bool(line) for line in example.splitlines()) == 10
 
 

@@ -279,6 +279,31 @@ __main__.main()
 """
 
 
+def test_weights_that_are_not_finite_after_the_last_step_stop_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = train.train
+
+    def spoil(backbone: backbones.Backbone, *rest: Any) -> None:
+        genuine(backbone, *rest)
+        with torch.no_grad():
+            backbone.layer.register_forward_hook(lambda *args: args[-1] * float("nan"))
+
+    monkeypatch.setattr(train, "train", spoil)
+    with pytest.raises(BenchError, match=r"seed 0: .* is not finite after the last step"):
+        run()
+    assert not Path("runs/tiny").exists()
+
+
+def test_a_full_disk_leaves_its_sentence_for_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "_gather", full)
+    with pytest.raises(BenchError, match="No space left on device"):
+        run()
+    assert "No space left" in tiny({}).failure_file(CELL).read_text()
+    assert not list(Path("runs/tiny").glob("*"))
+
+
 @pytest.mark.parametrize(("signalled", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_stopped_cell_leaves_no_output_and_goes_on_behind_its_last_finished_seed(
     signalled: signal.Signals, code: int, seen: list[Seen]
@@ -385,6 +410,16 @@ def test_finished_seeds_are_taken_over_only_if_nothing_changed_that_makes_their_
             f"{CELL.name}: no image of class 0, 2, 6 among the 12 test images; raise test_images",
         ),
         (
+            {"train_images": 1258},
+            CELL,
+            f"{CELL.name}: train_images is 1258, but digits has 1257 of them",
+        ),
+        (
+            {},
+            (*CELL, "--output", "data"),
+            "--output data is there and holds no cell: name a directory that is not there yet",
+        ),
+        (
             {},
             (*CELL, "--seeds", "1"),
             "--seeds and --device need --output: runs/ holds cells as the profile has them",
@@ -392,16 +427,26 @@ def test_finished_seeds_are_taken_over_only_if_nothing_changed_that_makes_their_
         (
             {},
             ("digits", "simple_cnn", "prototype-sim", "12"),
-            "the cell: grid.loss.0: unknown name 'prototype-sim'; allowed are "
+            "the cell: loss: unknown name 'prototype-sim'; allowed are "
             f"{', '.join(LOSSES)}; did you mean 'prototype-ssim'?",
         ),
         (
             {},
             ("digits", "simple_cnn", "ce", "11"),
-            "the cell: grid.resolution: simple_cnn needs at least 12 px, got 11",
+            "the cell: resolution: simple_cnn needs at least 12 px, got 11",
         ),
     ],
-    ids=["no GPU", "no data", "batch too large", "class without test images", "seeds", "loss", "resolution"],
+    ids=[
+        "no GPU",
+        "no data",
+        "batch too large",
+        "class without test images",
+        "too many images",
+        "output",
+        "seeds",
+        "loss",
+        "resolution",
+    ],
 )
 def test_what_the_user_can_mend_is_one_sentence(
     changes: dict[str, Any], arguments: tuple[Any, ...], sentence: str, monkeypatch: pytest.MonkeyPatch
@@ -438,6 +483,6 @@ def test_a_cell_says_what_made_it() -> None:
     assert provenance["parameters"] == tiny({}).settings(CELL)
     packages = {name: version(name) for name in ("torch", "timm", "pytorch-msssim")}
     assert provenance["versions"] == packages | {"python": platform.python_version()}
-    assert provenance["device"] == platform.machine()
+    assert provenance["device"].startswith("CPU, ")
     assert [s["seed"] for s in provenance["seconds"]] == [0, 1]
     assert all(s["train_s"] > 0 and s["test_s"] > 0 for s in provenance["seconds"])
