@@ -118,7 +118,7 @@ def _guard_norms(model: nn.Module) -> None:
     """
     from timm.layers.grn import GlobalResponseNorm
 
-    class GuardedResponseNorm(GlobalResponseNorm):  # type: ignore[misc]
+    class GuardedResponseNorm(GlobalResponseNorm):
         """x + β + γ · x · g / (mean of g over the channels + ε), g = √(Σ x² over space + 1e-12)."""
 
         def forward(self, x: Tensor) -> Tensor:
