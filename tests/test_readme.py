@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench import backbones
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,3 +46,14 @@ def test_every_file_it_links_or_lists_is_there() -> None:
     made = {"runs/"}  # by the pipeline
     assert len(paths) > 12
     assert not [path for path in paths if path not in made and not (ROOT / path).exists()]
+
+
+def test_the_docs_list_every_grid_as_it_is() -> None:
+    text = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    listed = {(name, int(px)): (layer, grid) for px, name, layer, grid, *_ in rows[2:]}
+    assert {name for name, _ in listed} == set(backbones.NAMES)
+    for (name, px), (layer, grid) in listed.items():
+        backbone = backbones.build(name, px)
+        assert backbone.model.get_submodule(layer) is backbone.layer
+        assert "×".join(map(str, backbones.grid_size(backbone, px))) == grid
