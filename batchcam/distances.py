@@ -10,10 +10,7 @@ from torch import Tensor
 
 from batchcam.checks import check_float
 from batchcam.precision import full_precision, no_autocast
-
-#: The Gaussian window of SSIM (Wang et al. 2004): 11 taps, σ = 1.5.
-SSIM_WINDOW = 11
-SSIM_SIGMA = 1.5
+from batchcam.ssim import SIGMA, WINDOW, check_window
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
@@ -45,25 +42,22 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     SSIM is the mean over the window's valid positions of
     (2 μa μb + C1)(2 σab + C2) / ((μa² + μb² + C1)(σa² + σb² + C2)), with C1 = .01², C2 = .03² and Gaussian-weighted
-    moments (11 taps, σ 1.5); computed by pytorch-msssim. Arguments and result are those of `l1`.
+    moments (11 taps, σ 1.5); computed by pytorch-msssim. The losses compute the same their own, faster way
+    (`batchcam.ssim`). Arguments and result are those of `l1`.
 
     Raises:
         TypeError, ValueError: as for `l1`; or a side shorter than the window's 11 pixels.
     """
     a, b = _pair(a, b)
-    if min(a.shape[1:]) < SSIM_WINDOW:
-        raise ValueError(
-            f"SSIM's window needs maps of at least {SSIM_WINDOW}×{SSIM_WINDOW} pixels, got {tuple(a.shape)};"
-            " resize_maps brings maps to a size"
-        )
+    check_window(a)
     with no_autocast(a):
         similarity: Tensor = pytorch_msssim.ssim(
             a[:, None],
             b[:, None],
             data_range=1.0,
             size_average=False,
-            win_size=SSIM_WINDOW,
-            win_sigma=SSIM_SIGMA,
+            win_size=WINDOW,
+            win_sigma=SIGMA,
         )
         return 1 - similarity
 

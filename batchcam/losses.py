@@ -1,11 +1,14 @@
 """The two regularisers of the paper: each sample's map against its class, and the batch's maps against theirs."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from batchcam.checks import check_choice, check_class_indices, check_float, check_same_size, describe
 from batchcam.distances import DISTANCES
 from batchcam.precision import full_precision, no_autocast
+from batchcam.ssim import similarity
 
 #: Readings of the Batch-CAM loss, by whether they compare with prototypes.
 READINGS = {"class_mean": True, "consistency": False, "batch_image": False}
@@ -42,8 +45,8 @@ class PrototypeLoss(nn.Module):
         """
         maps = _check_batch(maps, labels, len(self.prototypes))
         check_same_size("maps", maps, "prototypes", self.prototypes)
-        prototypes = self.prototypes.to(maps.dtype)
-        return DISTANCES[self.distance](maps, prototypes[labels]).mean()
+        with no_autocast(maps):
+            return _distances(self.distance, maps, self.prototypes.to(maps.dtype), labels).mean()
 
     def extra_repr(self) -> str:
         return f"distance={self.distance!r}"
@@ -92,23 +95,30 @@ class BatchCAMLoss(nn.Module):
             TypeError, ValueError: shapes, dtypes or labels that do not fit; "batch_image" without images.
         """
         maps = _check_batch(maps, labels, None if self.prototypes is None else len(self.prototypes))
-        D = DISTANCES[self.distance]
+        D = partial(_distances, self.distance)
         classes, member, counts = labels.unique(return_inverse=True, return_counts=True)
         with no_autocast(maps):
             # membership (classes in the batch, N): row c holds 1 / (its number of samples) where y_i = c
             membership = one_hot(member, len(classes)).T.to(maps.dtype) / counts[:, None]
             if self.reading == "batch_image":
                 mean_image = _class_means(membership, _grey(images, maps))
-                return D(maps, mean_image[member]).mean()
+                return D(maps, mean_image, member).mean()
             mean_map = _class_means(membership, maps)
             if self.reading == "consistency":
-                return D(maps, mean_map[member]).mean()
+                return D(maps, mean_map, member).mean()
             assert self.prototypes is not None  # by the constructor
             check_same_size("maps", maps, "prototypes", self.prototypes)
-            return D(mean_map, self.prototypes.to(maps.dtype)[classes]).mean()
+            return D(mean_map, self.prototypes.to(maps.dtype), classes).mean()
 
     def extra_repr(self) -> str:
         return f"distance={self.distance!r}, reading={self.reading!r}"
+
+
+def _distances(distance: str, maps: Tensor, references: Tensor, index: Tensor) -> Tensor:
+    """D(M_i, R[i']), i' = index[i]: (N,H,W) × (C,H,W) → (N,), as `batchcam.distances` defines D."""
+    if distance == "ssim":
+        return 1 - similarity(maps, references, index)
+    return DISTANCES[distance](maps, references[index])
 
 
 def _class_means(membership: Tensor, planes: Tensor) -> Tensor:

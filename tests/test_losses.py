@@ -68,7 +68,7 @@ def test_losses_equal_a_plain_loop(reading, distance):
     value = call(make(reading, distance, prototypes), maps, LABELS, images)
     expected = plain_loss(reading, distance, maps, LABELS, prototypes, images)
     assert value.shape == ()
-    assert float(value) == pytest.approx(expected, abs=1e-6 if distance == "ssim" else 1e-12)
+    assert float(value) == pytest.approx(expected, abs=1e-12)
 
 
 def test_losses_by_hand():
@@ -113,7 +113,9 @@ def test_the_batch_mean_is_not_detached(distance):
     (gradient,) = torch.autograd.grad(value, maps)
     (attached,) = torch.autograd.grad(D(maps, means).mean(), maps, retain_graph=True)
     (detached,) = torch.autograd.grad(D(maps, means.detach()).mean(), maps)
-    torch.testing.assert_close(gradient, attached, rtol=1e-9, atol=1e-12)
+    # The window of pytorch-msssim, behind distances.ssim, is rounded to float32.
+    tolerance = 1e-5 if distance == "ssim" else 1e-12
+    torch.testing.assert_close(gradient, attached, rtol=0, atol=tolerance * float(attached.abs().max()))
     # Around the mean, squared deviations sum to zero: for l2, and l2 alone, the mean's share cancels.
     differs = (gradient - detached).abs().max() > 0.01 * detached.abs().max()
     assert differs == (distance != "l2")

@@ -100,11 +100,12 @@ class AutocastWatch(TorchFunctionMode):
         (lambda m: batchcam.distances.l1(m, m), {"sub", "abs", "mean"}),
         (lambda m: batchcam.distances.l2(m, m), {"sub", "square", "mean"}),
         (lambda m: batchcam.distances.ssim(m, m), {"conv2d"}),
+        (lambda m: batchcam.PrototypeLoss(m)(m, LABELS), {"matmul", "square", "sub"}),
         (lambda m: batchcam.BatchCAMLoss(m)(m, LABELS), {"matmul", "abs"}),
         (lambda m: batchcam.BatchCAMLoss(reading="consistency")(m, LABELS), {"matmul", "abs"}),
         (lambda m: batchcam.BatchCAMLoss(reading="batch_image")(m, LABELS, images=m[:, None]), {"matmul", "abs"}),
     ],
-    ids=["resize", "normalize", "l1", "l2", "ssim", "class_mean", "consistency", "batch_image"],
+    ids=["resize", "normalize", "l1", "l2", "ssim", "prototype-ssim", "class_mean", "consistency", "batch_image"],
 )
 def test_nothing_is_computed_in_autocast(compute, names):
     """On other devices autocast casts other operations than on a CPU: none may be left to it."""
