@@ -141,10 +141,10 @@ def grad_cam(
 
     with no_autocast(activations), torch.enable_grad():
         if isinstance(targets, str):
-            scores = [logits[:, c].sum() for c in range(logits.shape[1])]
-            return torch.stack([_map(activations, score, create_graph, relu) for score in scores], dim=1)
-        score = logits.gather(1, targets[:, None]).sum()
-        return _map(activations, score, create_graph, relu)
+            classes = torch.arange(logits.shape[1], device=logits.device)
+            maps = [_map(activations, logits, c.expand(len(logits)), create_graph, relu) for c in classes]
+            return torch.stack(maps, dim=1)
+        return _map(activations, logits, targets, create_graph, relu)
 
 
 def explain(
@@ -174,13 +174,7 @@ def explain(
         TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
     """
     _check_images(images)
-    device = images.device.type
-    # Weights that autocast casts under no_grad must not stay in its cache: a training step in the same autocast block
-    # would find them there without their graph, and train nothing.
-    autocast = torch.autocast(
-        device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device), cache_enabled=False
-    )
-    with torch.inference_mode(False), torch.no_grad(), autocast, _state_kept(model, images.device):
+    with torch.inference_mode(False), torch.no_grad(), _uncached_autocast(images), _state_kept(model, images.device):
         images = _outside_inference_mode(images)
         with capture(layer) as captured:
             logits = _logits(model(images))
@@ -225,16 +219,20 @@ def grad_cam_loop(
                 logits = _logits(model(image[None]))
             check_class_indices("targets", targets, len(images), logits.shape[1])
             with no_autocast(images):
-                maps.append(_map(captured.activations, logits[0, targets[i]], create_graph, True, parameters))
+                maps.append(_map(captured.activations, logits, targets[i : i + 1], create_graph, True, parameters))
         return torch.cat(maps)
 
 
-def _map(A: Tensor, score: Tensor, create_graph: bool, relu: bool, others: Sequence[Tensor] = ()) -> Tensor:
-    """(ReLU of) Σ_k α_k A_k, (N,h,w); the score is differentiated by `others` as well, and that thrown away."""
+def _map(
+    A: Tensor, logits: Tensor, targets: Tensor, create_graph: bool, relu: bool, others: Sequence[Tensor] = ()
+) -> Tensor:
+    """(ReLU of) Σ_k α_k A_k, (N,h,w); the logits are differentiated by `others` as well, and that thrown away."""
     gradient = None
-    if score.requires_grad and A.requires_grad:
+    if logits.requires_grad and A.requires_grad:
+        # ∂ Σ_i y[i, target_i] / ∂A
+        chosen = torch.zeros_like(logits).scatter_(1, targets[:, None], 1.0)
         gradient, *_ = torch.autograd.grad(
-            score, [A, *others], retain_graph=True, create_graph=create_graph, allow_unused=True
+            logits, [A, *others], chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
         )
     if gradient is None:
         raise ValueError(
@@ -244,7 +242,7 @@ def _map(A: Tensor, score: Tensor, create_graph: bool, relu: bool, others: Seque
     if not create_graph:
         A = A.detach()
     alpha = full_precision(gradient).mean((2, 3))
-    cam = torch.einsum("nk,nkhw->nhw", alpha, full_precision(A))
+    cam = (alpha[:, None] @ full_precision(A).flatten(2)).view(len(A), *A.shape[2:])
     return cam.relu() if relu else cam
 
 
@@ -262,6 +260,18 @@ def _logits(output: Any) -> Tensor:
 def _outside_inference_mode(tensor: Tensor) -> Tensor:
     """An inference tensor cannot be saved for a backward pass; its copy can."""
     return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _uncached_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """The autocast that is on, if one is, without its cache.
+
+    Weights that autocast casts under no_grad must not stay in its cache: a training step in the same autocast block
+    would find them there without their graph, and train nothing.
+    """
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, torch.get_autocast_dtype(device), cache_enabled=False)
 
 
 @contextlib.contextmanager
@@ -294,7 +304,7 @@ def _exchange_buffers(model: nn.Module) -> Callable[[], None]:
     Restoring values instead would write into buffers, and break a graph that the caller still holds. In eval mode
     torch's own modules write none, and are left out (ResNet-18 has 60).
     """
-    modules = [m for m in model.modules() if m.training or not type(m).__module__.startswith("torch.nn.modules.")]
+    modules = [m for m in _modules(model) if m.training or not type(m).__module__.startswith("torch.nn.modules.")]
     # Those that are None or shared, which Module.buffers() leaves out, can be written as well.
     buffers = [(m, name, buffer) for m in modules for name, buffer in m._buffers.items()]
     copies = {id(buffer): buffer.clone() for _, _, buffer in buffers if buffer is not None}
@@ -306,6 +316,17 @@ def _exchange_buffers(model: nn.Module) -> Callable[[], None]:
             setattr(module, name, buffer)
 
     return put_back
+
+
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """What `model.modules()` yields, but without making names (.2 ms for ConvNeXt-V2-Tiny)."""
+    found, seen = [model], {id(model)}
+    for module in found:
+        for child in module._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
 
 
 def _keep_random_state(device: torch.device) -> Callable[[], None]:

@@ -28,10 +28,12 @@ def check_class_indices(name: str, value: object, count: int, num_classes: int |
         raise TypeError(f"{name} must be a long (int64) tensor ({count},), got {describe(value)}")
     if value.shape != (count,):
         raise ValueError(f"{name} must have the shape ({count},), one class per sample, got {tuple(value.shape)}")
-    outside = value < 0 if num_classes is None else (value < 0) | (value >= num_classes)
-    if outside.any():
+    if count == 0:
+        return
+    least, most = (int(v) for v in value.aminmax())
+    if least < 0 or (num_classes is not None and most >= num_classes):
         allowed = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
-        raise ValueError(f"{name} must be {allowed}, got {int(value[outside][0])}")
+        raise ValueError(f"{name} must be {allowed}, got {least if least < 0 else most}")
 
 
 def check_same_size(name: str, maps: Tensor, reference_name: str, reference: Tensor) -> None:

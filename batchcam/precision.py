@@ -4,6 +4,8 @@ Under bfloat16 autocast a convolution is cast whatever its inputs are, and SSIM 
 differences of nearly equal numbers: distances of .01 came back as −.1.
 """
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,9 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def no_autocast(tensor: Tensor) -> torch.autocast:
+def no_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
     """A context in which operations on the tensor's device keep the dtype of their inputs."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)

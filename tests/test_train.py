@@ -155,7 +155,7 @@ def trained(loss: str, **changes: Any) -> tuple[backbones.Backbone, train.Data, 
     data = train._load(DIGITS, CELL, settings, device)
     torch.manual_seed(0)
     backbone = backbones.build("simple_cnn", CELL.resolution)
-    regularizer = train._regularizer(loss, data.prototypes)
+    regularizer = train.regularizer_for(loss, data.prototypes)
     losses: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         backward = Tensor.backward
@@ -166,7 +166,7 @@ def trained(loss: str, **changes: Any) -> tuple[backbones.Backbone, train.Data, 
 
 def regularizer_of(loss: str, backbone: backbones.Backbone, data: train.Data) -> float:
     raw = grad_cam_of(backbone, data)
-    regularizer = train._regularizer(loss, data.prototypes)
+    regularizer = train.regularizer_for(loss, data.prototypes)
     return regularizer(normalize_maps(resize_maps(raw, CELL.resolution)), data.train_labels).item()
 
 
@@ -177,7 +177,7 @@ def grad_cam_of(backbone: backbones.Backbone, data: train.Data) -> Tensor:
 
 @pytest.mark.parametrize("loss", REGULARIZED)
 def test_every_regulariser_falls_below_what_training_without_it_reaches(loss: str) -> None:
-    assert train._regularizer("ce", torch.rand(10, 12, 12)) is None
+    assert train.regularizer_for("ce", torch.rand(10, 12, 12)) is None
     without, data, _ = trained("ce", epochs=12)
     backbone, _, losses = trained(loss, epochs=12)
     assert losses[-1] < losses[0]
