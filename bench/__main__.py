@@ -12,10 +12,6 @@ from typer.core import TyperGroup
 
 from bench.errors import BenchError
 
-# Before torch starts its threads: let those that wait sleep. Spinning, two threads beside another process on two cores
-# trained SimpleCNN four times slower (298 against 1,136 images/s).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 
 class Commands(TyperGroup):
     """The commands; what the user can mend is told in one line on stderr, without a traceback."""
@@ -111,6 +107,9 @@ def cell(
     Writes: a directory with metrics.json (a row per seed), maps.safetensors (each class's mean map, and examples),
     provenance.json and, where the profile says so, the weights.
     """
+    # Before torch starts its threads: let those that wait sleep. Spinning, two threads beside another process on two
+    # cores trained SimpleCNN four times slower (298 against 1,136 images/s).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.params import load
 
     checked = load(params).for_cell(dataset, backbone, loss, resolution, seeds, device)
@@ -151,6 +150,26 @@ def grids(dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_
     from bench.bounds import grids_table
 
     typer.echo(grids_table(dataset))
+
+
+@app.command()
+def time(
+    device: Annotated[str, typer.Argument(help="cpu or cuda")],
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Time maps and training steps on one device, against loops and other libraries; minutes to an hour, by profile.
+
+    Whatever else runs on the machine meanwhile is measured as well. An interrupted run goes on behind its last finished
+    group.
+
+    Reads: the parameters. Writes: results/PROFILE/timing-DEVICE.json, pytest-benchmark's format, and
+    runs/PROFILE/timing-DEVICE.csv, a tidy table with ratios and intervals.
+    """
+    from bench.params import load
+    from bench.timing.run import run
+
+    for path in run(load(params), params, device):
+        typer.echo(path)
 
 
 @app.command()

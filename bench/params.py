@@ -5,7 +5,7 @@ An error names the file, the path in it, what is allowed and the nearest match.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -21,6 +21,7 @@ BackboneName = Literal["simple_cnn", "resnet18", "convnextv2_tiny"]
 LossName = Literal[
     "ce", "prototype-l1", "prototype-l2", "prototype-ssim", "batchcam-l1", "batchcam-l2", "batchcam-ssim"
 ]
+DeviceName = Literal["cpu", "cuda"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 
@@ -80,18 +81,54 @@ class Training(_Section):
         return self
 
 
+_Counts = Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
+
+
+class Growth(_Section):
+    """Along which lines the cost of a map is followed; the first of each list is where the others are varied from."""
+
+    backbone: BackboneName
+    batch: _Counts
+    resolution: _Counts
+    classes: _Counts
+
+
+class Timing(_Section):
+    """What the stage `time` measures."""
+
+    devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed
+    threads: _Count
+    seconds: Annotated[float, Field(gt=0)]  # how long a group is repeated, in between 6 and 30 rounds
+    backbone: Annotated[list[BackboneName], Field(min_length=1), AfterValidator(_unique)]
+    resolution: _Counts
+    batch: dict[DeviceName, _Counts]  # of the maps at inference
+    step_batch: Annotated[int, Field(ge=2, strict=True)]  # of the training step
+    growth: Growth | None
+
+    @model_validator(mode="after")
+    def _can_run(self) -> "Timing":
+        _need("batch", self.batch, self.devices)
+        wanted = [(backbone, self.resolution) for backbone in self.backbone]
+        if self.growth is not None:
+            wanted.append((self.growth.backbone, self.growth.resolution))
+        for backbone, resolutions in wanted:
+            _check_resolutions(backbone, resolutions)
+        return self
+
+
 class Params(_Section):
     """One profile."""
 
     profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
     params_file: str  # this file, as seen from the root
-    device: Literal["cpu", "cuda"]
+    device: DeviceName
     threads: _Count  # of each cell; another number gives other bits
     save_weights: bool
     grid: Grid
     training: dict[BackboneName, Training]
     weights: dict[LossName, Annotated[float, Field(ge=0)]]  # of each regulariser; ce has none: 0
+    timing: Timing
 
     @model_validator(mode="after")
     def _grid_is_possible(self) -> "Params":
@@ -100,10 +137,7 @@ class Params(_Section):
         if self.weights.get("ce", 0) != 0:
             raise ValueError(f"weights.ce must be 0, got {self.weights['ce']}: ce has no regulariser")
         for backbone in self.grid.backbone:
-            least = least_resolution(backbone)
-            for resolution in self.grid.resolution:
-                if resolution < least:
-                    raise ValueError(f"grid.resolution: {backbone} needs at least {least} px, got {resolution}")
+            _check_resolutions(backbone, self.grid.resolution, "grid.resolution: ")
         return self
 
     def cells(self) -> list[Cell]:
@@ -151,6 +185,10 @@ class Params(_Section):
         """Where a dataset's floors and ceilings are kept for `collect`."""
         return self.runs / f"bounds-{dataset}.csv"
 
+    def timing_file(self, device: str) -> Path:
+        """Where a device's timings are kept for `collect`, as one tidy table."""
+        return self.runs / f"timing-{device}.csv"
+
     def failure_file(self, cell: Cell) -> Path:
         """Where a cell that failed leaves its sentence, until it runs through."""
         return Path("runs", ".failed", self.profile, f"{cell.name}.txt")
@@ -161,10 +199,17 @@ class Params(_Section):
         return Path("results", self.profile)
 
 
-def _need(section: str, given: Mapping[Any, object], names: list[Any]) -> None:
+def _need(section: str, given: Mapping[Any, object], names: Sequence[Any]) -> None:
     missing = [name for name in names if name not in given]
     if missing:
         raise ValueError(f"{section}.{missing[0]} is missing, but the grid has {missing[0]!r}")
+
+
+def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: str = "") -> None:
+    least = least_resolution(backbone)
+    for resolution in resolutions:
+        if resolution < least:
+            raise ValueError(f"{where}{backbone} needs at least {least} px, got {resolution}")
 
 
 def load(path: Path) -> Params:
@@ -209,8 +254,10 @@ def _sentence(error: Any) -> str:
 
 def _allowed_keys(location: list[Any]) -> list[str]:
     """The keys that the section at this path may have."""
-    sections: dict[str, type[BaseModel]] = {"grid": Grid, "training": Training}
+    sections: dict[str, type[BaseModel]] = {"grid": Grid, "training": Training, "timing": Timing}
     section = sections[location[0]] if location else Params
+    if location[-1:] == ["growth"]:
+        section = Growth
     return list(section.model_fields)
 
 

@@ -1,0 +1,108 @@
+"""pytest's side of the timing suite: which groups there are, and what the JSON says of machine and versions."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from bench.files import written_aside
+from bench.params import load
+from bench.timing.groups import Group, groups
+from bench.timing.measure import Measured, measure, names
+
+PACKAGES = ("torch", "torchvision", "timm", "pytorch-msssim", "captum", "torchcam", "grad-cam")
+BAR = "{percentage:3.0f}%|{bar}| {elapsed} spent, about {remaining} left, now {desc}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options = parser.getgroup("timing")
+    options.addoption("--timing-params", type=Path, default=Path("params.yaml"), help="The profile's parameters")
+    options.addoption("--timing-device", choices=("cpu", "cuda"), default="cpu", help="What is timed")
+    options.addoption("--timing-kept", type=Path, help="A folder in which finished groups wait, to go on from there")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(load(config.getoption("--timing-params")).timing.threads)
+    torch.backends.cudnn.allow_tf32 = False  # as in training
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for every contender of every group."""
+    if "contender" in metafunc.fixturenames:
+        found = _groups(metafunc.config)
+        pairs = [pytest.param(group, name, id=f"{group.name}-{name}") for group in found for name in names(group)]
+        metafunc.parametrize(("group", "contender"), pairs)
+
+
+def _groups(config: pytest.Config) -> list[Group]:
+    return groups(load(config.getoption("--timing-params")).timing, config.getoption("--timing-device"))
+
+
+class Measurements:
+    """The measurements of each group, made when the first of its tests asks."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.seconds = load(config.getoption("--timing-params")).timing.seconds
+        self.device = torch.device(config.getoption("--timing-device"))
+        self.kept: Path | None = config.getoption("--timing-kept")
+        self.found: dict[Group, dict[str, Measured]] = {}
+        self.absent: list[dict[str, Any]] = []
+        work = sum(group.work for group in _groups(config))
+        self.bar = tqdm(total=work, bar_format=BAR, dynamic_ncols=True)
+
+    def of(self, group: Group) -> dict[str, Measured]:
+        """By the contender's name."""
+        if group not in self.found:
+            self.bar.set_description_str(group.name)
+            self.found[group] = {m.contender: m for m in self._measure(group)}
+            self.bar.update(group.work)
+        return self.found[group]
+
+    def _measure(self, group: Group) -> list[Measured]:
+        if self.kept is None:
+            return measure(group, self.device, self.seconds)
+        path = self.kept / f"{group.name}.json"
+        if not path.is_file():
+            results = [m._asdict() for m in measure(group, self.device, self.seconds)]
+            with written_aside(path) as aside:
+                aside.write_text(json.dumps(results))
+        return [Measured(**row | {"group": Group(*row["group"])}) for row in json.loads(path.read_text())]
+
+
+@pytest.fixture(scope="session")
+def measurements(pytestconfig: pytest.Config) -> Measurements:
+    found = Measurements(pytestconfig)
+    pytestconfig.stash[_KEY] = found
+    return found
+
+
+_KEY = pytest.StashKey[Measurements]()
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """What the figures depend on; not the name of the machine."""
+    machine_info.pop("node", None)
+    device = config.getoption("--timing-device")
+    machine_info["device"] = device
+    machine_info["threads"] = torch.get_num_threads()
+    machine_info["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+    machine_info["gpu"] = torch.cuda.get_device_name() if device == "cuda" else None
+    machine_info["memory_format"] = "channels_last"
+    machine_info["versions"] = {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """Who was not measured, and why."""
+    output_json["not_measured"] = config.stash[_KEY].absent

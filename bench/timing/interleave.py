@@ -1,0 +1,66 @@
+"""Time calls in turns: what is compared runs within seconds of each other, on one machine, in one process."""
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import NamedTuple
+
+from torch.utils.benchmark.utils.timer import timer
+
+#: The clock: time.perf_counter, once the accelerator has finished what it was given.
+clock: Callable[[], float] = timer
+
+
+class Stopwatch:
+    """Adds up the seconds of `with` blocks. `seconds` is None as long as there was none."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def __enter__(self) -> None:
+        self._start = clock()
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.seconds = (self.seconds or 0.0) + clock() - self._start
+
+
+#: What is timed. It may run that part of itself which makes the map out of logits under the stopwatch.
+Call = Callable[[Stopwatch], object]
+
+
+class Seconds(NamedTuple):
+    """Of one call: all of it, and its part that makes the map; None where the two cannot be told apart."""
+
+    call: float
+    map: float | None
+
+
+def one_round(calls: Mapping[str, Call], number: int) -> dict[str, Seconds]:
+    """Time each call once. Which of them is first changes with the number of the round.
+
+    A fixed order would always give one call the caches that the same other one has left.
+    """
+    names = list(calls)
+    turn = number % len(names)
+    return {name: _timed(calls[name]) for name in names[turn:] + names[:turn]}
+
+
+def _timed(call: Call) -> Seconds:
+    stopwatch = Stopwatch()
+    start = clock()
+    call(stopwatch)
+    return Seconds(clock() - start, stopwatch.seconds)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Without Python's garbage collector, whose pauses fall on whoever is running."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

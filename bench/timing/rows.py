@@ -1,0 +1,94 @@
+"""From pytest-benchmark's JSON to tidy rows: medians, and ratios paired by round, with their intervals."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.intervals import median_interval
+from bench.timing import inference, training
+
+GROUP = ["kind", "backbone", "layer", "resolution", "batch", "classes"]
+#: What a contender is divided by, or divides: the name of the columns, and whose it is.
+RATIOS = {
+    "floor_ratio": "its seconds ÷ those of the plain forward pass, or of the `ce` step",
+    "map_floor_ratio": "the seconds of its map alone ÷ those of the plain forward pass",
+    "ours_ratio": "its seconds ÷ those of `explain`",
+    "speedup": "the seconds of the old loop ÷ its own",
+}
+COLUMNS = [
+    "device",
+    *GROUP,
+    "contender",
+    "status",
+    "rounds",
+    "seconds",
+    "map_seconds",
+    *(f"{ratio}{end}" for ratio in RATIOS for end in ("", "_low", "_high")),
+    "peak_bytes",
+    "memory_ratio",
+    "error",
+    "machine",
+]
+
+
+def rows(path: Path) -> pd.DataFrame:
+    """A row for every contender of a device's timings, measured or not, with the columns `COLUMNS`.
+
+    Raises:
+        BenchError: the file is not what the timing suite writes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        machine = content["machine_info"]
+        found = [{**b["extra_info"], "data": b["stats"]["data"]} for b in content["benchmarks"]]
+        absent = content["not_measured"]
+        table = pd.DataFrame([*found, *absent]).assign(device=machine["device"], machine=_machine(machine))
+        groups = [_with_ratios(group) for _, group in table.groupby(GROUP, sort=False)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{path} is not what `python -m bench time` writes ({type(error).__name__}: {error}): make it anew"
+        ) from error
+    counts = dict.fromkeys(("rounds", "peak_bytes"), "Int64")
+    return pd.concat(groups).reindex(columns=COLUMNS).astype(counts)
+
+
+def _machine(info: dict[str, Any]) -> str:
+    """The machine in words, as it stands beneath a table."""
+    device = info["gpu"] or info["cpu"].get("brand_raw", info["processor"])
+    threads = f"{info['threads']} thread{'s' if info['threads'] > 1 else ''}"
+    return f"{device}, {info['cpu_capability']}, {threads}, torch {info['versions']['torch']}"
+
+
+def _with_ratios(group: pd.DataFrame) -> pd.DataFrame:
+    """A group's rows with medians and ratios; the data of all contenders have one entry per round, in its order."""
+    records: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
+    data = {row["contender"]: row for row in records if row["status"] == "ok"}
+    floor = training.FLOOR if group["kind"].iloc[0] == "step" else inference.FLOOR
+
+    def of(row: dict[str, Any]) -> dict[str, Any]:
+        seconds, alone = row["data"], row["map_seconds"]
+        against = {
+            "floor_ratio": (seconds, _data(data, floor)),
+            "map_floor_ratio": (alone, _data(data, floor)),
+            "ours_ratio": (seconds, _data(data, inference.OURS)),
+            "speedup": (_data(data, inference.LOOP), seconds),
+        }
+        made = {"rounds": len(seconds), "seconds": median_interval(seconds).median}
+        made["map_seconds"] = median_interval(alone or []).median
+        for name, (above, below) in against.items():
+            pairs = [a / b for a, b in zip(above, below, strict=True)] if above and below else []
+            made |= dict(zip((name, f"{name}_low", f"{name}_high"), median_interval(pairs), strict=True))
+        if floor in data:
+            made["memory_ratio"] = row["peak_bytes"] / data[floor]["peak_bytes"]
+        return made
+
+    made = [{**row, **(of(row) if row["status"] == "ok" else {})} for row in records]
+    return pd.DataFrame(made)
+
+
+def _data(data: dict[str, dict[str, Any]], contender: str) -> list[float]:
+    found: list[float] = data[contender]["data"] if contender in data else []
+    return found
