@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: repro test lock
+.PHONY: repro test regress lock
 
 # Cells side by side, one thread each: the imports of one (5 s) overlap with the training of the other, and two threads
 # in one cell gave 1.3 to 1.7 times the images of one. DVC itself runs one stage at a time.
@@ -19,6 +19,10 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+
+# Has anything become slower, or does it need more memory? About a minute.
+regress: .venv/installed
+	$(BIN)/python -m bench regress
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

@@ -174,9 +174,10 @@ def time(
 
 @app.command()
 def collect(params: ParamsFile = Path("params.yaml")) -> None:
-    """Gather all cells of a profile into one tidy table; one that is missing or failed is a row that says so.
+    """Gather all cells of a profile into one tidy table, all timings into another; what is missing is a row there.
 
-    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv and bounds.csv.
+    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, bounds.csv and
+    timing.csv.
     """
     from bench.collect import collect
     from bench.params import load
@@ -189,12 +190,33 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
 def report(params: ParamsFile = Path("params.yaml")) -> None:
     """Make the tables and figures of a profile.
 
-    Reads: results/PROFILE/cells.csv and bounds.csv, runs/PROFILE and the datasets. Writes: results/PROFILE/tables,
-    figures and README.md.
+    Reads: results/PROFILE/cells.csv, bounds.csv and timing.csv, runs/PROFILE and the datasets. Writes:
+    results/PROFILE/tables, figures and README.md.
     """
     from bench.report import report
 
     report(params)
+
+
+@app.command()
+def regress(
+    update: Annotated[bool, typer.Option("--update", help="Write the expectation anew instead")] = False,
+    expectation: Annotated[Path | None, typer.Option(help="Other than bench/timing/expected.json")] = None,
+) -> None:
+    """Check that nothing has become slower or needs more memory; about a minute, at one thread.
+
+    Measures ratios (explain to a plain forward pass, the loop to explain, guided steps to the cross-entropy step, in
+    time and in allocated bytes), compares them with the expectation, and exits with 1 if one is beyond its noise band.
+
+    Reads: bench/timing/expected.json. Writes: nothing; with --update, that file.
+    """
+    from bench.timing.regress import EXPECTATION
+    from bench.timing.regress import regress as check
+
+    table, broken = check(expectation or EXPECTATION, update)
+    typer.echo(table)
+    if broken:
+        raise BenchError("\n".join(["slower than expected, or wrong:", *broken]))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, Params
+from bench.timing.rows import COLUMNS as TIMING
 
 KEY = ["dataset", "backbone", "loss", "resolution", "seed", "status"]
 COMPARISONS = ["l1", "l2", "ssim"]
@@ -23,17 +24,20 @@ METRICS = [
 ]
 
 
-def collect(params: Params) -> tuple[Path, Path]:
-    """Write results/<profile>/cells.csv, a row for every expected cell and seed, and results/<profile>/bounds.csv.
+def collect(params: Params) -> tuple[Path, ...]:
+    """Write cells.csv, bounds.csv and timing.csv into results/<profile>.
 
-    `status` is "ok"; or "missing", "stale" (made with other parameters), "unreadable" or "failed: …", and the metrics
-    are empty.
+    cells.csv has a row for every expected cell and seed. `status` is "ok"; or "missing", "stale" (made with other
+    parameters), "unreadable" or "failed: …", and the metrics are empty. timing.csv has one for every contender on every
+    device of the parameters, or one that says that a device has not been timed.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
+    timing = [pd.DataFrame(columns=TIMING, dtype=str), *(_timing(params, d) for d in params.timing.devices)]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
         _write(pd.concat(bounds), params.results / "bounds.csv"),
+        _write(pd.concat(timing), params.results / "timing.csv"),
     )
 
 
@@ -47,6 +51,13 @@ def _bounds(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise BenchError(f"{path} is not there: python -m bench bounds makes it")
     return pd.read_csv(path, dtype=str, keep_default_na=False)  # text: no float is read, none is rounded
+
+
+def _timing(params: Params, device: str) -> pd.DataFrame:
+    path = params.timing_file(device)
+    if not path.is_file():
+        return pd.DataFrame([{"device": device, "status": "missing"}])
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def state(params: Params, cell: Cell) -> str:

@@ -107,7 +107,7 @@ class Timing(_Section):
 
     @model_validator(mode="after")
     def _can_run(self) -> "Timing":
-        _need("batch", self.batch, self.devices)
+        _need("batch", self.batch, self.devices, "timing.devices has")
         wanted = [(backbone, self.resolution) for backbone in self.backbone]
         if self.growth is not None:
             wanted.append((self.growth.backbone, self.growth.resolution))
@@ -132,8 +132,8 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _grid_is_possible(self) -> "Params":
-        _need("training", self.training, self.grid.backbone)
-        _need("weights", self.weights, self.grid.loss)
+        _need("training", self.training, self.grid.backbone, "the grid has")
+        _need("weights", self.weights, self.grid.loss, "the grid has")
         if self.weights.get("ce", 0) != 0:
             raise ValueError(f"weights.ce must be 0, got {self.weights['ce']}: ce has no regulariser")
         for backbone in self.grid.backbone:
@@ -199,10 +199,10 @@ class Params(_Section):
         return Path("results", self.profile)
 
 
-def _need(section: str, given: Mapping[Any, object], names: Sequence[Any]) -> None:
+def _need(section: str, given: Mapping[Any, object], names: Sequence[Any], who: str) -> None:
     missing = [name for name in names if name not in given]
     if missing:
-        raise ValueError(f"{section}.{missing[0]} is missing, but the grid has {missing[0]!r}")
+        raise ValueError(f"{section}.{missing[0]} is missing, but {who} {missing[0]!r}")
 
 
 def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: str = "") -> None:

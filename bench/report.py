@@ -18,14 +18,17 @@ from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, Params
 from bench.tables import Table, shown
+from bench.timing import figures as timing_figures
+from bench.timing import table as timing_table
 
 
 class Results(NamedTuple):
-    """What the cells of a profile measured: cells.csv and bounds.csv, and where the maps are."""
+    """What the cells of a profile measured: cells.csv, bounds.csv and timing.csv, and where the maps are."""
 
     profile: Params
     cells: pd.DataFrame
     bounds: pd.DataFrame
+    timing: pd.DataFrame
 
 
 class Classes(NamedTuple):
@@ -40,14 +43,17 @@ class Classes(NamedTuple):
 def report(params_path: Path) -> None:
     """Write tables/, figures/ and README.md into results/<profile>/, each whole or not at all.
 
-    Reads cells.csv and bounds.csv there, runs/<profile>/*/maps.safetensors and data/<dataset>.safetensors. Raises
-    `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as such.
+    Reads cells.csv, bounds.csv and timing.csv there, runs/<profile>/*/maps.safetensors and data/<dataset>.safetensors.
+    Raises `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as
+    such. Where no cell has any yet, the page says so, and what was timed is shown all the same.
     """
     profile = params.load(params_path)
     cells = tables.read_cells(profile.results / "cells.csv")
     bounds = tables.read_bounds(profile.results / "bounds.csv")
-    results = Results(profile, cells, bounds)
-    made = [tables.accuracy(cells), tables.reconstruction(cells, bounds)]
+    timing = timing_table.read(profile.results / "timing.csv")
+    results = Results(profile, cells, bounds, timing)
+    made = [tables.accuracy(cells), tables.reconstruction(cells, bounds)] if _trained(cells) else []
+    made += [timing_table.timing(timing)] if len(timing) else []
     with written_aside(profile.results / "tables") as directory:
         directory.mkdir()
         for table in made:
@@ -57,11 +63,24 @@ def report(params_path: Path) -> None:
         _draw(results, directory)
         names = sorted(path.stem for path in directory.glob("*.png"))
     with written_aside(profile.results / "README.md") as page:
-        page.write_text(_page(profile.profile, made, names), "utf-8", newline="\n")
+        page.write_text(_page(results, made, names), "utf-8", newline="\n")
+
+
+def _trained(cells: pd.DataFrame) -> bool:
+    """Whether any seed of any cell has results."""
+    return bool((cells["status"] == "ok").any())
 
 
 def _draw(results: Results, directory: Path) -> None:
     """All figures of the profile."""
+    for name, figure in timing_figures.drawn(results.timing).items():
+        figures.save(figure, directory, name)
+    if _trained(results.cells):
+        _draw_cells(results, directory)
+
+
+def _draw_cells(results: Results, directory: Path) -> None:
+    """What the cells measured."""
     grid = results.profile.grid
     for dataset in grid.dataset:
         data = datasets.load(Path("data", f"{dataset}.safetensors"))
@@ -155,18 +174,31 @@ def _comparison(bounds: pd.DataFrame, classes: Classes, backbone: str) -> str:
     return f" For comparison: {', '.join(parts)}." if parts else ""
 
 
-def _page(profile: str, made: Sequence[Table], names: Sequence[str]) -> str:
+def _page(results: Results, made: Sequence[Table], names: Sequence[str]) -> str:
     """An index in Markdown: the overview, the tables, and every figure."""
     plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-"))]
+    timings = [name for name in names if name.startswith("timing-")]
+    maps = [name for name in names if name.startswith("mean-maps-")]
     parts = [
-        f"# Results of the profile `{profile}`",
-        "Made by `dvc repro`. `cells.csv` has every seed's numbers and `bounds.csv` the floors and ceilings; `tables/`"
-        " holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
-        "![Mean map of each class, by backbone and loss](figures/overview.png)",
-        *(f"## {table.name.capitalize()}\n\n{tables.markdown(table).rstrip()}" for table in made),
-        "## Figures",
-        *(f"![{name}](figures/{name}.png)" for name in plots),
-        "Mean map of each class beside its prototype, for every loss:",
-        "\n".join(f"* [{name}](figures/{name}.png)" for name in names if name.startswith("mean-maps-")),
+        f"# Results of the profile `{results.profile.profile}`",
+        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `bounds.csv` the floors and ceilings and"
+        " `timing.csv` every timing; `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each"
+        " figure as PNG and PDF.",
     ]
+    if "overview" in names:
+        parts.append("![Mean map of each class, by backbone and loss](figures/overview.png)")
+    if not _trained(results.cells):
+        parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
+    parts += [f"## {table.name.capitalize()}\n\n{tables.markdown(table).rstrip()}" for table in made]
+    if plots or timings:
+        parts += ["## Figures", *(f"![{name}](figures/{name}.png)" for name in [*plots, *timings])]
+    if maps:
+        parts.append("Mean map of each class beside its prototype, for every loss:")
+        parts.append("\n".join(f"* [{name}](figures/{name}.png)" for name in maps))
     return "\n\n".join(parts) + "\n"
+
+
+def _states(cells: pd.DataFrame) -> str:
+    """How many cells are missing, failed …, say "84 missing"."""
+    states = tables.summary(cells, ["accuracy"])["status"].map(lambda status: status.split(" (")[0])
+    return ", ".join(f"{count} {state}" for state, count in states.value_counts().items())

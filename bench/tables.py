@@ -327,7 +327,7 @@ def _count(n: int, seeds: int) -> str:
 
 def _alignment(cells: pd.DataFrame) -> list[str]:
     """Names to the left, numbers to the right."""
-    return ["left" if column in ("dataset", "backbone", "loss") else "right" for column in cells]
+    return ["left" if column in ("dataset", "backbone", "loss", "read at") else "right" for column in cells]
 
 
 def _tabular(block: Block) -> str:

@@ -68,7 +68,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) -> None:
     put(params, CELL._replace(resolution=99))  # not expected: nobody's business
     written = collect(params)
-    assert written == (Path("results/quick/cells.csv"), Path("results/quick/bounds.csv"))
+    assert written == tuple(Path("results/quick", f"{name}.csv") for name in ("cells", "bounds", "timing"))
     found = read(written[0])
     assert list(found[0]) == [*KEY, *METRICS]
     expected = [(cell, seed) for cell in (CELL, OTHER) for seed in (0, 1)]

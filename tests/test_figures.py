@@ -21,6 +21,7 @@ from bench import figures, report, tables
 from bench.datasets import PARTS
 from bench.errors import BenchError
 from bench.figures import Row
+from bench.timing.rows import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("T-shirt/top", "Ankle boot")
@@ -73,6 +74,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     results.mkdir(parents=True)
     cells.to_csv(results / "cells.csv", index=False)
     bounds().to_csv(results / "bounds.csv", index=False)
+    pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
+    pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
     for loss in LOSSES:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)
@@ -238,12 +241,26 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     assert row_labels(drawn["overview"].axes[0]) == ["class prototype", *labels[1:4]]
 
 
+def test_a_profile_without_results_says_so_and_shows_its_timings(tree: Path) -> None:
+    results = next((tree / "results").iterdir())
+    cells_of("ce").assign(status="missing").to_csv(results / "cells.csv", index=False)
+    pd.DataFrame([{"device": "cuda", "status": "missing"}], columns=COLUMNS).to_csv(results / "timing.csv", index=False)
+    report.report(tree / "params.yaml")
+    page = (results / "README.md").read_text("utf-8")
+    assert "No cell of this profile has results: 1 missing." in page
+    assert "CUDA: not measured (missing)." in page
+    assert sorted(path.stem for path in (results / "tables").glob("*.md")) == ["timing"]
+    assert not list((results / "figures").iterdir())
+
+
 def test_maps_of_a_cell_that_is_not_ok_are_not_shown(tree: Path) -> None:
     cells = cells_of("ce")
     cells["status"] = "stale"
     profile = report.params.load(tree / "params.yaml")
     classes = report.Classes("digits", 23, NAMES, PROTOTYPES)
-    found, grids, seeds = report._rows(report.Results(profile, cells, bounds()), classes, "resnet18", ["ce", "none"])
+    found, grids, seeds = report._rows(
+        report.Results(profile, cells, bounds(), pd.DataFrame(columns=COLUMNS)), classes, "resnet18", ["ce", "none"]
+    )
     assert found == [Row("ce", "stale"), Row("none", "missing")]
     assert (grids, seeds) == ([], 3)
 

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.params import LOSSES, Cell, load
 
 ROOT = Path(__file__).parents[1]
+GROWTH = {"backbone": "resnet18", "batch": [1], "resolution": [32], "classes": [2]}
 PROFILES = ["params.yaml", "profiles/reduced/params.yaml", "profiles/paper/params.yaml"]
 
 
@@ -72,6 +73,14 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (set_at("weights", {"ce": 0}), "weights.prototype-l1 is missing, but the grid has 'prototype-l1'"),
         (set_at("device", "gpu"), "device: unknown name 'gpu'; allowed are cpu, cuda"),
         (lambda content: content.pop("threads"), "threads: this key is missing"),
+        (set_at("timing/device", []), "timing.device: unknown key; .*did you mean 'devices'"),
+        (set_at("timing/devices", ["gpu"]), "timing.devices.0: unknown name 'gpu'; allowed are cpu, cuda"),
+        (set_at("timing/batch", {"cuda": [1]}), "timing: batch.cpu is missing, but timing.devices has 'cpu'"),
+        (set_at("timing/batch/cpu", [8, 8]), "timing.batch.cpu: 8 stands there twice"),
+        (set_at("timing/resolution", [23, 11]), "timing: simple_cnn needs at least 12 px, got 11"),
+        (set_at("timing/seconds", 0), "timing.seconds: .*greater than 0, got 0"),
+        (set_at("timing/growth", GROWTH | {"batches": 1}), "timing.growth.batches: unknown key; .*mean 'batch'"),
+        (set_at("timing/growth", GROWTH | {"resolution": [9]}), "timing: resnet18 needs at least 11 px, got 9"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {
     f"profiles/{name}/dvc.yaml": f"profiles/{name}/params.yaml" for name in ("reduced", "paper")
 }
+TIME = "time@cpu"
 CE, SSIM = "cell@digits-simple_cnn-ce-12", "cell@digits-simple_cnn-prototype-ssim-12"
 BOUNDS = "bounds@digits"
 UNUSED = {"data/dvc.yaml:prepare@mnist", "data/dvc.yaml:prepare@fashion_mnist"}
@@ -47,7 +48,8 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
     assert (ROOT / name).resolve() == ROOT / "dvc.yaml"
     params = load(ROOT / PROFILES[name])
     expected = [f"cell@{cell.name}" for cell in params.cells()]
-    expected += [*(f"bounds@{dataset}" for dataset in params.grid.dataset), "collect", "report"]
+    expected += [f"bounds@{dataset}" for dataset in params.grid.dataset]
+    expected += [*(f"time@{device}" for device in params.timing.devices), "collect", "report"]
     assert sorted(stages[name]) == sorted(expected)
     for stage in stages[name].values():
         assert Path(stage.wdir) == ROOT
@@ -111,7 +113,7 @@ def test_the_command_line_and_the_parameters_import_no_more_than_they_need() -> 
 def test_help_says_what_each_command_reads_and_writes() -> None:
     runner = CliRunner(env={"COLUMNS": "200"})
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert {"prepare", "plan", "cell", "bounds", "collect", "report"} <= set(commands)
+    assert {"prepare", "plan", "cell", "bounds", "time", "collect", "report", "regress"} <= set(commands)
     overview = runner.invoke(app, ["--help"])
     assert overview.exit_code == 0
     for name in commands:
@@ -150,6 +152,7 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
     content["grid"]["loss"] = ["ce", "prototype-ssim"]
     content["training"]["simple_cnn"] |= {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
+    content["timing"] |= {"seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12], "batch": {"cpu": [2]}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -158,8 +161,8 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
         patch.chdir(folder)
         ran = repro()
     assert ran[0] == "data/dvc.yaml:prepare@digits"
-    assert sorted(ran[1:4]) == sorted([BOUNDS, CE, SSIM])
-    assert ran[4:] == ["collect", "report"]
+    assert sorted(ran[1:5]) == sorted([BOUNDS, CE, SSIM, TIME])
+    assert ran[5:] == ["collect", "report"]
     return folder
 
 
@@ -205,8 +208,10 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     assert [line.split(",")[4:6] for lines in cells().values() for line in lines] == [["0", "ok"], ["1", "ok"]] * 2
     results = project / "results/quick"
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-    expected = {"cells.csv", "bounds.csv", "README.md"}
-    expected |= {f"tables/{name}.{form}" for name in ("accuracy", "reconstruction") for form in ("csv", "md", "tex")}
+    expected = {"cells.csv", "bounds.csv", "timing.csv", "timing-cpu.json", "README.md"}
+    tables = ("accuracy", "reconstruction", "timing")
+    expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
+    expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
     assert expected <= made
     for name in ("README.md", "tables/accuracy.md", "tables/reconstruction.md"):
@@ -228,9 +233,15 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("bench/params.py", "# a comment", {"collect"}),
         ("bench/bounds.py", "# a comment", {BOUNDS}),
         ("bench/__main__.py", "# a comment", set()),
+        ("bench/timing/table.py", "# a comment", {"report"}),
+        ("bench/timing/figures.py", "# a comment", {"report"}),
+        ("bench/timing/regress.py", "# a comment", set()),
+        ("bench/timing/inference.py", "# a comment", {TIME}),
+        ("bench/timing/rows.py", "# a comment", {TIME, "collect"}),
         ("bench/evaluate.py", "# a comment", {CE, SSIM}),
-        ("bench/train.py", "# a comment", {CE, SSIM}),
-        ("batchcam/maps.py", "# a comment", {CE, SSIM, BOUNDS}),
+        ("bench/train.py", "# a comment", {CE, SSIM, TIME}),
+        ("batchcam/maps.py", "# a comment", {CE, SSIM, BOUNDS, TIME}),
+        ("timing/seconds", 0.02, {TIME, "collect"}),
         ("bench/datasets.py", "# a comment", {"data/dvc.yaml:prepare@digits"}),
         ("weights/prototype-ssim", 2, {SSIM, "collect"}),
         ("weights/batchcam-l1", 2, {"collect"}),

@@ -46,6 +46,8 @@ def tiny(changes: dict[str, Any]) -> Params:
     content |= {"threads": 1, "save_weights": False}
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
     content["training"] = dict.fromkeys(backbones.NAMES, settings)
+    content["timing"] = {"devices": [], "threads": 1, "seconds": 1, "backbone": ["simple_cnn"], "resolution": [12]}
+    content["timing"] |= {"batch": {}, "step_batch": 2, "growth": None}
     weight = changes.pop("weight")
     content["weights"] = {loss: weight if loss != "ce" else 0 for loss in LOSSES}
     return Params.model_validate(content | {key: value for key, value in changes.items() if key not in settings})

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from bench.files import written_aside
 from bench.params import load
 from bench.timing.groups import Group, groups
-from bench.timing.measure import Measured, measure, names
+from bench.timing.measure import LEAST_ROUNDS, Measured, measure, names
 
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-msssim", "captum", "torchcam", "grad-cam")
 BAR = "{percentage:3.0f}%|{bar}| {elapsed} spent, about {remaining} left, now {desc}"
@@ -52,16 +52,19 @@ class Measurements:
         self.kept: Path | None = config.getoption("--timing-kept")
         self.found: dict[Group, dict[str, Measured]] = {}
         self.absent: list[dict[str, Any]] = []
-        work = sum(group.work for group in _groups(config))
-        self.bar = tqdm(total=work, bar_format=BAR, dynamic_ncols=True)
+        self.bar = tqdm(total=sum(self._work(group) for group in _groups(config)), bar_format=BAR, dynamic_ncols=True)
 
     def of(self, group: Group) -> dict[str, Measured]:
         """By the contender's name."""
         if group not in self.found:
             self.bar.set_description_str(group.name)
             self.found[group] = {m.contender: m for m in self._measure(group)}
-            self.bar.update(group.work)
+            self.bar.update(self._work(group))
         return self.found[group]
+
+    def _work(self, group: Group) -> float:
+        """About how many seconds a group takes: those it goes on for, or the least of rounds and the first run."""
+        return max(self.seconds, (LEAST_ROUNDS + 1) * group.work)
 
     def _measure(self, group: Group) -> list[Measured]:
         if self.kept is None:

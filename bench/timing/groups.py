@@ -34,11 +34,13 @@ class Group(NamedTuple):
 
     @property
     def work(self) -> float:
-        """About how long it takes, relative to others: images times pixels times the forward pass of one pixel."""
-        per_pixel = {"simple_cnn": 0.1, "resnet18": 1.0, "convnextv2_tiny": 2.5}[self.backbone]
+        """About how many seconds a round takes on two CPU cores; for the order of groups, and the time that is left."""
+        forward = {"simple_cnn": 2e-8, "resnet18": 5e-7, "convnextv2_tiny": 2.5e-6}[self.backbone]  # per pixel
         small = 5.0 if self.resolution < backbones.IMAGENET_LEAST else 1.0  # a stem of stride 1, or enlarged
-        contenders = {"maps": 20.0, "step": 25.0, "growth": 5.0}[self.kind] * (0.3 if self.last_stage else 1.0)
-        return self.batch * self.resolution**2 * per_pixel * small * contenders
+        forwards = 6.0 if self.kind == "growth" or self.last_stage else 20.0
+        if self.kind == "step":
+            forwards = 25.0
+        return self.batch * self.resolution**2 * forward * small * forwards
 
 
 class Scene(NamedTuple):

@@ -7,7 +7,7 @@ backward pass, and resizes and normalises in NumPy; torch-cam's leaves the forwa
 
 import copy
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -59,8 +59,8 @@ def reference(scene: Scene) -> Tensor:
     return _autograd_loop(scene, Stopwatch())
 
 
-def contenders(group: Group, scene: Scene) -> list[Contender | Absent]:
-    """The contenders of a group, set up."""
+def contenders(scene: Scene, wanted: Collection[str]) -> list[Contender | Absent]:
+    """Those of the contenders that are wanted, set up."""
     alone, all_alone = _prepared(scene, scene.targets), _prepared(scene, "all")
     found: list[Contender | Absent] = [
         Contender(FLOOR, lambda _: _forward(scene), lambda logits, _: 0.0),
@@ -72,7 +72,6 @@ def contenders(group: Group, scene: Scene) -> list[Contender | Absent]:
         Contender("explain, all classes", lambda _: _explain(scene, "all"), _error_of_all(scene)),
         Contender("explain, all classes, map alone", all_alone, _error_of_all(scene)),
     ]
-    wanted = names(group)
     found += [_peer(scene, name) for name in PEERS if name in wanted]
     return [contender for contender in found if contender.name in wanted]
 

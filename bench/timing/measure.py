@@ -1,6 +1,7 @@
 """Measure one group: check what comes out, take the peak of memory, then time everyone in turns."""
 
 import gc
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -33,16 +34,26 @@ def names(group: Group) -> tuple[str, ...]:
     return training.NAMES if group.kind == "step" else inference.names(group)
 
 
-def measure(group: Group, device: torch.device, seconds: float) -> list[Measured]:
-    """Every contender of a group, timed for about so many seconds, in as many rounds for one as for the other."""
+def measure(
+    group: Group, device: torch.device, seconds: float, wanted: Collection[str] | None = None
+) -> list[Measured]:
+    """Time the contenders of a group for about so many seconds, in as many rounds for one as for the other.
+
+    Args:
+        group: which model, layer and batch.
+        device: where it runs.
+        seconds: how long to go on for, between `LEAST_ROUNDS` and `MOST_ROUNDS`.
+        wanted: some of `names(group)`; None for all.
+    """
+    wanted = names(group) if wanted is None else wanted
     _settle_allocator()
     stage = scene(group, device)
     found: list[Contender | Absent]
     expected: Any
     if group.kind == "step":
-        found, expected = training.contenders(stage), training.reference(stage)
+        found, expected = training.contenders(stage, wanted), training.reference(stage)
     else:
-        found, expected = inference.contenders(group, stage), inference.reference(stage)
+        found, expected = inference.contenders(stage, wanted), inference.reference(stage)
     results = {c.name: _first(group, stage.layer_name, c, expected, device) for c in found}
     running = {c.name: c.call for c in found if isinstance(c, Contender) and results[c.name].status == "ok"}
     rounds = _timed(running, seconds)

@@ -55,6 +55,11 @@ def rows(path: Path) -> pd.DataFrame:
     return pd.concat(groups).reindex(columns=COLUMNS).astype(counts)
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each row as a dictionary."""
+    return [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
+
+
 def _machine(info: dict[str, Any]) -> str:
     """The machine in words, as it stands beneath a table."""
     device = info["gpu"] or info["cpu"].get("brand_raw", info["processor"])
@@ -64,8 +69,7 @@ def _machine(info: dict[str, Any]) -> str:
 
 def _with_ratios(group: pd.DataFrame) -> pd.DataFrame:
     """A group's rows with medians and ratios; the data of all contenders have one entry per round, in its order."""
-    records: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in group.to_dict("records")]
-    data = {row["contender"]: row for row in records if row["status"] == "ok"}
+    data = {row["contender"]: row for row in records(group) if row["status"] == "ok"}
     floor = training.FLOOR if group["kind"].iloc[0] == "step" else inference.FLOOR
 
     def of(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def _with_ratios(group: pd.DataFrame) -> pd.DataFrame:
             made["memory_ratio"] = row["peak_bytes"] / data[floor]["peak_bytes"]
         return made
 
-    made = [{**row, **(of(row) if row["status"] == "ok" else {})} for row in records]
+    made = [{**row, **(of(row) if row["status"] == "ok" else {})} for row in records(group)]
     return pd.DataFrame(made)
 
 

@@ -1,7 +1,7 @@
 """The training step: forward, backward and optimiser, with cross-entropy alone and with each regulariser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import torch
@@ -25,8 +25,8 @@ WATCHED = "ce, maps watched"
 NAMES: tuple[str, ...] = (FLOOR, WATCHED, *(loss for loss in LOSSES if loss != FLOOR))
 
 
-def contenders(scene: Scene) -> list[Contender | Absent]:
-    """A step with each loss.
+def contenders(scene: Scene, wanted: Collection[str]) -> list[Contender | Absent]:
+    """A step with each of the losses that are wanted.
 
     They share a model and an optimiser, whose learning rate is 0: all the arithmetic, and nothing moves. Gradients are
     freed at the end of a step, so that the next one's peak of memory holds its own.
@@ -44,7 +44,7 @@ def contenders(scene: Scene) -> list[Contender | Absent]:
     step(partial(_loss, scene, FLOOR), Stopwatch())  # the optimiser allocates its moments
     calls: dict[str, Callable[[], Tensor]] = {loss: partial(_loss, scene, loss) for loss in LOSSES}
     calls[WATCHED] = partial(_watched, scene)
-    return [Contender(name, partial(step, calls[name]), partial(_error, name)) for name in NAMES]
+    return [Contender(name, partial(step, calls[name]), partial(_error, name)) for name in NAMES if name in wanted]
 
 
 def reference(scene: Scene) -> dict[str, float]:

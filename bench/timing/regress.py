@@ -1,0 +1,206 @@
+"""The check that notices when something gets slower: ratios measured now against a committed expectation.
+
+Seconds differ from machine to machine and from minute to minute; ratios of two calls that take turns, at one thread,
+hardly do. Beside a busy neighbour on the second core they stayed within a few per cent.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import pandas as pd
+import pydantic
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.intervals import MedianInterval, median_interval
+from bench.timing import inference, training
+from bench.timing.groups import Group
+from bench.timing.measure import Measured, measure
+
+EXPECTATION = Path(__file__).with_name("expected.json")
+
+#: The noise bands: how far a ratio may be on the worse side of what is expected, as a share of it.
+BANDS = {
+    # Half of the 30 % of extra work that must be noticed.
+    "time": 0.15,
+    # The loop allocates the gradient of every weight anew for each image, and what that costs is up to the allocator.
+    "speed-up": 0.4,
+    # The allocator's bytes are the same in every run; another version of torch may allocate a little otherwise.
+    "memory": 0.05,
+}
+
+
+class Plan(NamedTuple):
+    """A group, the contenders in it, and for how many seconds they are timed."""
+
+    group: Group
+    contenders: tuple[str, ...]
+    seconds: float
+
+
+_MAPS = (inference.FLOOR, inference.LOOP, inference.OURS, "explain, all classes")
+PLANS = (
+    Plan(Group("maps", "simple_cnn", 23, 32), _MAPS, 4.0),
+    Plan(Group("maps", "resnet18", 112, 8), _MAPS, 8.0),
+    Plan(Group("step", "simple_cnn", 23, 32), training.NAMES, 6.0),
+    Plan(Group("step", "resnet18", 112, 8), ("ce", "prototype-l1", "prototype-ssim", "batchcam-ssim"), 12.0),
+)
+
+
+class Expectation(BaseModel):
+    """What expected.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+    layout: Literal[1]
+    machine: str
+    ratios: dict[str, Annotated[float, Field(gt=0)]]
+
+
+class Row(NamedTuple):
+    """One ratio as it was measured; NaN where a contender could not be, with the reason."""
+
+    name: str
+    kind: str  # of the noise band
+    found: MedianInterval
+    problem: str = ""
+
+
+def regress(
+    expectation: Path = EXPECTATION, update: bool = False, plans: Sequence[Plan] = PLANS
+) -> tuple[str, list[str]]:
+    """Measure all rows and compare them with the expectation; or, with `update`, write it anew.
+
+    A row beyond its band is measured a second time, and broken only if it is beyond it again: a neighbour that woke up
+    is gone by then, a regression is not.
+
+    Returns:
+        The table in Markdown, and a sentence for each row that broke.
+
+    Raises:
+        BenchError: an expectation file that cannot be read, of another layout, or with other rows; with `update`, a
+            contender that could not be measured.
+    """
+    expected = {} if update else _read(expectation, plans)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rows = [row for plan in plans for row in _rows(plan)]
+        if not update:
+            beyond = {row.name for row in rows if _sentence(row, expected)}
+            again = [row for plan in plans if beyond.intersection(_names(plan)) for row in _rows(plan)]
+            second = {row.name: row for row in again if row.name in beyond}
+            rows = [second.get(row.name, row) for row in rows]
+    finally:
+        torch.set_num_threads(threads)
+    if update:
+        _write(expectation, rows)
+        expected = {row.name: row.found.median for row in rows}
+    sentences = [sentence for row in rows if (sentence := _sentence(row, expected))]
+    return _table(rows, expected), sentences
+
+
+def _rows(plan: Plan) -> list[Row]:
+    """The ratios of a group, measured."""
+    found = measure(plan.group, torch.device("cpu"), plan.seconds, plan.contenders)
+    return _ratios(plan, {m.contender: m for m in found})
+
+
+def _ratios(plan: Plan, found: Mapping[str, Measured]) -> list[Row]:
+    """Time and memory of each contender to the floor's, and time of the loop to ours."""
+    floor = training.FLOOR if plan.group.kind == "step" else inference.FLOOR
+    rows = []
+    for name in plan.contenders:
+        if name == inference.LOOP:
+            rows.append(_row(plan, "speed-up", found[name], found[inference.OURS]))
+        elif name != floor:
+            rows += [_row(plan, kind, found[name], found[floor]) for kind in ("time", "memory")]
+    return rows
+
+
+def _row(plan: Plan, kind: str, above: Measured, below: Measured) -> Row:
+    what = f"{above.contender} ÷ {below.contender}"
+    place = f"{plan.group.kind}, {plan.group.backbone}, {plan.group.resolution} px"
+    name = f"{place}: {what}{', memory' if kind == 'memory' else ''}"
+    problem = next((m.status for m in (above, below) if m.status != "ok"), "")
+    if problem:
+        return Row(name, kind, median_interval([]), problem)
+    if kind == "memory":
+        assert above.peak_bytes is not None
+        assert below.peak_bytes is not None
+        return Row(name, kind, MedianInterval(above.peak_bytes / below.peak_bytes, math.nan, math.nan))
+    pairs = zip(above.seconds or [], below.seconds or [], strict=True)
+    return Row(name, kind, median_interval([a / b for a, b in pairs]))
+
+
+def _limit(row: Row, expected: float) -> float:
+    """The worst that is allowed: a speed-up may not fall, everything else not rise."""
+    return expected * (1 - BANDS[row.kind] if row.kind == "speed-up" else 1 + BANDS[row.kind])
+
+
+def _sentence(row: Row, expected: dict[str, float]) -> str:
+    """What is wrong with a row; "" if nothing is."""
+    if row.problem:
+        return f"{row.name}: {row.problem}"
+    limit, found = _limit(row, expected[row.name]), row.found.median
+    if row.kind == "speed-up":
+        return "" if found >= limit else f"{row.name}: {found:.3g}, at least {limit:.3g} is expected"
+    return "" if found <= limit else f"{row.name}: {found:.3g}, at most {limit:.3g} is expected"
+
+
+def _table(rows: list[Row], expected: dict[str, float]) -> str:
+    """All rows: expected, measured with its interval, the limit, and whether it holds."""
+    lines = []
+    for row in rows:
+        interval = "" if math.isnan(row.found.low) else f"{row.found.low:.3f} to {row.found.high:.3f}"
+        limit = _limit(row, expected[row.name])
+        lines.append(
+            {
+                "ratio": row.name,
+                "expected": f"{expected[row.name]:.3f}",
+                "measured": row.problem or f"{row.found.median:.3f}",
+                "95 % interval": interval,
+                "limit": f"{'≥' if row.kind == 'speed-up' else '≤'} {limit:.3f}",
+                "": "BROKEN" if _sentence(row, expected) else "ok",
+            }
+        )
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _names(plan: Plan) -> list[str]:
+    """What the rows of a plan are called, without measuring any."""
+    nothing = {name: Measured(plan.group, name, "", "not measured") for name in plan.contenders}
+    return [row.name for row in _ratios(plan, nothing)]
+
+
+def _read(path: Path, plans: Sequence[Plan]) -> dict[str, float]:
+    remedy = "python -m bench regress --update writes it anew"
+    try:
+        read = Expectation.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BenchError(f"cannot read {path} ({error.strerror}): {remedy}") from None
+    except json.JSONDecodeError as error:
+        raise BenchError(f"{path} is not JSON ({error}): {remedy}") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"{path} has another layout ({where}: {first['msg'].lower()}): {remedy}") from None
+    lacking = [name for plan in plans for name in _names(plan) if name not in read.ratios]
+    if lacking:
+        raise BenchError(f"{path} has no expectation for {lacking[0]!r}: {remedy}")
+    return read.ratios
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    broken = [f"{row.name}: {row.problem}" for row in rows if row.problem]
+    if broken:
+        raise BenchError(f"no expectation without a measurement: {broken[0]}")
+    ratios = {row.name: round(row.found.median, 4) for row in rows}
+    machine = f"{torch.backends.cpu.get_cpu_capability()}, one thread, torch {torch.__version__}"
+    content = Expectation(layout=1, machine=machine, ratios=ratios)
+    with written_aside(path) as aside:
+        aside.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")

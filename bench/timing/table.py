@@ -1,0 +1,160 @@
+"""The timing table: what a map costs in forward passes, and a guided step in cross-entropy steps."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.backbones import NAMES as BACKBONES
+from bench.errors import BenchError
+from bench.tables import Block, Table, shown
+from bench.timing import inference, training
+from bench.timing.rows import COLUMNS, GROUP, records
+
+_MAPS = (inference.FLOOR, inference.LOOP, inference.AUTOGRAD_LOOP, "grad_cam", inference.OURS, "explain, all classes")
+#: The part of a call that makes the map: whose column it stands in, and where it was measured.
+_ALONE = {
+    inference.LOOP: inference.LOOP,
+    inference.AUTOGRAD_LOOP: inference.AUTOGRAD_LOOP,
+    "grad_cam": "grad_cam",
+    inference.OURS: "explain, map alone",
+    "explain, all classes": "explain, all classes, map alone",
+    "torch-cam": "torch-cam",
+}
+_NOTES = [
+    "A ratio is the median over the rounds of a group, in each of which everyone runs once, in turns; in brackets the"
+    " 95 % interval of that median from order statistics, which needs six rounds. CSV: seconds, bytes and rounds.",
+    "Calls differ: captum's and pytorch-grad-cam's run the forward pass themselves, and pytorch-grad-cam's makes a full"
+    " backward pass, resizes and normalises; with torch-cam's, the caller's forward pass is counted. A map alone is"
+    " given where a call lets it be told apart.",
+    "Memory: the most bytes that torch's allocator held above the start of the call.",
+    "Everything is channels-last and in float32, with random weights and images. Before it is timed, everyone's output"
+    f" is compared with the definition, image by image, to {inference.TOLERANCE:g} of the largest value.",
+    "The paper's own timings: not available (only its abstracts and figure captions could be read).",
+]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """timing.csv; raise `BenchError` if it is missing or is not what `collect` writes."""
+    remedy = "python -m bench collect makes it"
+    try:
+        rows = pd.read_csv(path, dtype={"status": str, "machine": str})
+    except FileNotFoundError:
+        raise BenchError(f"{path} is not there: {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} cannot be read ({' '.join(str(error).split())}): {remedy} anew") from error
+    absent = [column for column in COLUMNS if column not in rows]
+    if absent:
+        raise BenchError(f"{path} lacks {', '.join(absent)}: {remedy} anew")
+    return rows
+
+
+def timing(rows: pd.DataFrame) -> Table:
+    """Blocks for maps at inference, the training step and growth, on each device.
+
+    Args:
+        rows: results/<profile>/timing.csv, from `read`.
+    """
+    blocks, notes = [], []
+    for device, here in rows.groupby("device", sort=False):
+        timed = here[here["contender"].notna()]
+        if timed.empty:
+            notes.append(f"{str(device).upper()}: not measured ({here['status'].iloc[0]}).")
+            continue
+        blocks += [block for block in _blocks(timed, str(device).upper()) if not block.cells.empty]
+        notes.append(f"{str(device).upper()}: {timed['machine'].iloc[0]}.")
+        for _, row in timed[timed["status"] != "ok"].iterrows():
+            notes.append(f"{_where(row)}, {row['contender']}: {row['status']}.")
+    return Table("timing", rows, blocks, [*_NOTES, *notes])
+
+
+def _blocks(rows: pd.DataFrame, device: str) -> list[Block]:
+    maps, steps, growth = (rows[rows["kind"] == kind] for kind in ("maps", "step", "growth"))
+    everyone = [*_MAPS, *inference.PEERS]
+    return [
+        Block(f"{device}, maps at inference: whole call ÷ plain forward pass", _frame(maps, everyone, _floor), None),
+        Block(f"{device}, maps at inference: map alone ÷ plain forward pass", _frame(maps, _ALONE, _alone), None),
+        Block(f"{device}, maps at inference: old loop ÷ whole call", _frame(maps, everyone[2:], _speedup), None),
+        Block(f"{device}, other libraries: whole call ÷ explain", _frame(maps, inference.PEERS, _ours), None),
+        Block(f"{device}, maps at inference: peak memory ÷ plain forward pass", _frame(maps, everyone, _memory), None),
+        Block(f"{device}, training step ÷ ce step", _frame(steps, training.NAMES, _floor), None),
+        Block(f"{device}, training step: peak memory ÷ ce step", _frame(steps, training.NAMES, _memory), None),
+        Block(f"{device}, growth: whole call ÷ plain forward pass", _frame(growth, _grown(), _floor), None),
+        Block(f"{device}, growth: peak memory ÷ plain forward pass", _frame(growth, _grown(), _memory), None),
+    ]
+
+
+def _grown() -> list[str]:
+    return [inference.FLOOR, "grad_cam", inference.OURS, "explain, all classes"]
+
+
+def _frame(rows: pd.DataFrame, contenders: Sequence[str] | dict[str, str], cell: Callable[..., str]) -> pd.DataFrame:
+    """A row for each group, a column for each contender (where a dictionary says so, measured under another name)."""
+    measured = contenders if isinstance(contenders, dict) else {name: name for name in contenders}
+    made = []
+    for _, group in _in_order(rows):
+        by_name = {row["contender"]: row for row in records(group)}
+        first = group.iloc[0]
+        line = {"backbone": shown(first["backbone"]), "read at": first["layer"], "px": str(first["resolution"])}
+        line |= {"batch": str(first["batch"])}
+        if first["kind"] == "growth":
+            line["classes"] = str(first["classes"])
+        line["n"] = str(int(group["rounds"].max())) if group["rounds"].notna().any() else "0"
+        cells = {name: _text(by_name.get(source), cell) for name, source in measured.items()}
+        if any(text != "–" for text in cells.values()):
+            made.append(line | cells)
+    return pd.DataFrame(made)
+
+
+def _in_order(rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """The groups, by backbone in the order of the suite, resolution, layer, batch and classes."""
+    groups = list(rows.groupby(GROUP, sort=False))
+    return sorted(groups, key=lambda item: (BACKBONES.index(item[0][1]), item[0][3], item[0][2], *item[0][4:]))
+
+
+def _text(row: dict[str, Any] | None, cell: Callable[..., str]) -> str:
+    """A cell of the table; where there is no number, the first word of the reason, which stands beneath in full."""
+    if row is None:
+        return "–"
+    if row["status"] != "ok":
+        return str(row["status"]).split(":")[0]
+    return cell(row)
+
+
+def _floor(row: dict[str, Any]) -> str:
+    if row["contender"] in (inference.FLOOR, training.FLOOR):
+        return f"{row['seconds'] * 1e3:.3g} ms"
+    return _ratio(row, "floor_ratio")
+
+
+def _alone(row: dict[str, Any]) -> str:
+    return _ratio(row, "map_floor_ratio")
+
+
+def _speedup(row: dict[str, Any]) -> str:
+    return _ratio(row, "speedup")
+
+
+def _ours(row: dict[str, Any]) -> str:
+    return _ratio(row, "ours_ratio")
+
+
+def _memory(row: dict[str, Any]) -> str:
+    if row["contender"] in (inference.FLOOR, training.FLOOR):
+        return f"{row['peak_bytes'] / 2**20:.3g} MiB"
+    return f"{row['memory_ratio']:.2f}"
+
+
+def _ratio(row: dict[str, Any], name: str) -> str:
+    """1.02 [1.00, 1.05]; three digits from 10 on."""
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    if math.isnan(values[0]):
+        return "–"
+    middle, low, high = (f"{value:.{2 if abs(value) < 10 else 1}f}" for value in values)
+    return middle if math.isnan(values[1]) else f"{middle} [{low}, {high}]"
+
+
+def _where(row: pd.Series) -> str:
+    return f"{shown(row['backbone'])}, {row['resolution']} px, batch {row['batch']}"

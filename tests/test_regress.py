@@ -1,0 +1,185 @@
+"""The regression check breaks on the right row for what it must notice, and on nothing else."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import batchcam
+from bench.__main__ import app
+from bench.errors import BenchError
+from bench.intervals import MedianInterval
+from bench.timing import regress, training
+from bench.timing.groups import Group
+from bench.timing.regress import EXPECTATION, PLANS, Plan, Row
+
+MAPS = Plan(Group("maps", "simple_cnn", 23, 32), PLANS[0].contenders, 1.0)
+STEP = Plan(Group("step", "simple_cnn", 23, 32), ("ce", "prototype-l1", "batchcam-l1"), 2.0)
+
+
+@pytest.fixture(scope="module")
+def expectation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this machine gives now, before anything is planted."""
+    path = tmp_path_factory.mktemp("regress") / "expected.json"
+    regress.regress(path, update=True, plans=[MAPS, STEP])
+    return path
+
+
+def broken(expectation: Path, plan: Plan) -> list[str]:
+    """The rows that break."""
+    table, sentences = regress.regress(expectation, plans=[plan])
+    assert table.count("BROKEN") == len(sentences)
+    return [sentence.split(": ")[1] for sentence in sentences]
+
+
+def test_nothing_breaks_where_nothing_was_planted(expectation: Path) -> None:
+    assert broken(expectation, MAPS) + broken(expectation, STEP) == []
+
+
+def test_explain_that_builds_the_graph_of_the_backbone(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(model: Any, layer: Any, images: Any, targets: Any) -> Any:
+        with batchcam.capture(layer) as captured:
+            logits = model(images)
+        return logits, batchcam.grad_cam(captured.activations, logits, targets)
+
+    monkeypatch.setattr(batchcam, "explain", planted)
+    assert "explain ÷ forward, memory" in broken(expectation, MAPS)
+
+
+def test_a_map_loss_that_goes_image_by_image(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = batchcam.PrototypeLoss.forward
+
+    def planted(self: Any, maps: Any, labels: Any) -> Any:
+        pairs = zip(maps.split(1), labels.split(1), strict=True)
+        return torch.stack([forward(self, m, y) for m, y in pairs]).mean()
+
+    monkeypatch.setattr(batchcam.PrototypeLoss, "forward", planted)
+    rows = broken(expectation, STEP)
+    assert "prototype-l1 ÷ ce" in rows
+    assert "batchcam-l1 ÷ ce" not in rows
+
+
+def test_a_third_more_work_in_the_guided_step(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward pass is about 30 % of a step."""
+    objective = training.objective
+
+    def planted(backbone: Any, images: Any, labels: Any, regularizer: Any, weight: float) -> Any:
+        if regularizer is not None:
+            backbone.model(images)
+        return objective(backbone, images, labels, regularizer, weight)
+
+    monkeypatch.setattr(training, "objective", planted)
+    assert {"prototype-l1 ÷ ce", "batchcam-l1 ÷ ce"} <= set(broken(expectation, STEP))
+
+
+def test_a_contender_that_returns_wrong_maps(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explain = batchcam.explain
+    monkeypatch.setattr(batchcam, "explain", lambda *args: (None, explain(*args)[1].flip(0)))
+    _, sentences = regress.regress(expectation, plans=[MAPS])
+    assert any(re.search(r"explain ÷ forward: wrong: differs by [\d.]+ of the largest value", s) for s in sentences)
+    assert not any("÷ forward: wrong" in s and "explain" not in s for s in sentences)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+    """Let the one row of MAPS's time be what is given, measurement by measurement; the list shrinks."""
+
+    def give(values: list[float], kind: str = "time") -> list[float]:
+        def rows(plan: Plan) -> list[Row]:
+            value = values.pop(0)
+            return [Row("a row", kind, MedianInterval(value, value, value))]
+
+        monkeypatch.setattr(regress, "_rows", rows)
+        monkeypatch.setattr(regress, "_names", lambda plan: ["a row"])
+        return values
+
+    return give
+
+
+def expect(tmp_path: Path, ratio: float) -> Path:
+    path = tmp_path / "expected.json"
+    path.write_text(json.dumps({"layout": 1, "machine": "", "ratios": {"a row": ratio}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "breaks", "left"),
+    [
+        ("time", [1.14, 9], False, 1),  # within the band: one look is enough
+        ("time", [1.16, 1.14], False, 0),  # a neighbour woke up
+        ("time", [1.16, 1.16], True, 0),
+        ("time", [0.1, 9], False, 1),  # faster is fine
+        ("memory", [1.06, 1.06], True, 0),
+        ("memory", [1.04, 9], False, 1),
+        ("speed-up", [0.61, 9], False, 1),
+        ("speed-up", [0.59, 0.59], True, 0),
+        ("speed-up", [9.0, 9], False, 1),
+    ],
+)
+def test_a_row_breaks_when_it_is_beyond_its_band_twice(
+    kind: str, values: list[float], breaks: bool, left: int, measured: Any, tmp_path: Path
+) -> None:
+    waiting = measured(values, kind)
+    table, sentences = regress.regress(expect(tmp_path, 1.0), plans=[MAPS])
+    assert bool(sentences) == breaks == ("BROKEN" in table)
+    assert len(waiting) == left
+
+
+def test_the_command_prints_the_table_and_exits_with_the_row_that_broke(measured: Any, tmp_path: Path) -> None:
+    measured([2.0] * 12)
+    path = expect(tmp_path, 1.0)
+    result = CliRunner().invoke(app, ["regress", "--expectation", str(path)])
+    assert result.exit_code == 1
+    assert "| a row" in result.stdout
+    assert "a row: 2, at most 1.15 is expected" in result.stderr
+    updated = CliRunner().invoke(app, ["regress", "--update", "--expectation", str(path)])
+    assert updated.exit_code == 0
+    assert json.loads(path.read_text())["ratios"] == {"a row": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot read .*expected.json"),
+        ("{", "expected.json is not JSON"),
+        ('{"layout": 2, "machine": "", "ratios": {}}', r"expected.json has another layout \(layout: "),
+        ('{"rows": []}', r"expected.json has another layout \(layout: field required\)"),
+        ('{"layout": 1, "machine": "", "ratios": {"x": "fast"}}', r"another layout \(ratios.x: "),
+        ('{"layout": 1, "machine": "", "ratios": {}}', "has no expectation for 'maps, simple_cnn, 23 px: "),
+    ],
+)
+def test_an_expectation_of_another_layout_is_one_sentence(content: str | None, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "expected.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(BenchError, match=f"{sentence}.*: python -m bench regress --update writes it anew"):
+        regress.regress(path)
+
+
+def test_no_expectation_is_written_of_what_could_not_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Row("a row", "time", MedianInterval(1, 1, 1), "not measured: no")
+    monkeypatch.setattr(regress, "_rows", lambda plan: [row])
+    with pytest.raises(BenchError, match="no expectation without a measurement: a row: not measured: no"):
+        regress.regress(tmp_path / "expected.json", update=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_committed_expectation_fits_the_plans_and_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = regress._read(EXPECTATION, PLANS)
+    assert list(found) == [name for plan in PLANS for name in regress._names(plan)]
+    seen = []
+    monkeypatch.setattr(regress, "_rows", lambda plan: seen.append(torch.get_num_threads()) or [])
+    torch.set_num_threads(2)
+    try:
+        regress.regress()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert seen == [1] * len(PLANS)

@@ -1,0 +1,237 @@
+"""From the timing suite's JSON to ratios, table and figures; the command, and what is missing."""
+
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from bench import figures, tables
+from bench.__main__ import app
+from bench.collect import collect
+from bench.errors import BenchError
+from bench.params import load
+from bench.timing import figures as timing_figures
+from bench.timing import measure, run
+from bench.timing import table as timing_table
+from bench.timing.conftest import Measurements
+from bench.timing.rows import COLUMNS, rows
+
+ROOT = Path(__file__).parents[1]
+#: Seconds of six rounds. The paired ratios to the floor are 2, 2, 2, 2, 2, 8: median 2, interval from 2 to 8.
+FLOOR = [1.0, 2, 3, 4, 5, 1]
+OURS = [2.0, 4, 6, 8, 10, 8]
+LOOP = [20.0, 20, 20, 20, 20, 20]
+
+
+def benchmark(contender: str, data: list[float], peak: int, kind: str = "maps", **changes: Any) -> dict[str, Any]:
+    about = {"kind": kind, "backbone": "resnet18", "layer": "layer4", "resolution": 23, "batch": 8, "classes": 10}
+    about |= {"contender": contender, "status": "ok", "error": 1e-6, "peak_bytes": peak, "map_seconds": None}
+    return {"extra_info": about | changes, "stats": {"data": data}}
+
+
+def content() -> dict[str, Any]:
+    machine = {"device": "cpu", "gpu": None, "cpu": {"brand_raw": "A CPU"}, "processor": "x86_64", "threads": 1}
+    machine |= {"cpu_capability": "AVX2", "versions": {"torch": "2.15.0"}}
+    found = [
+        benchmark("forward", FLOOR, 100),
+        benchmark("explain", OURS, 110),
+        benchmark("loop, backward()", LOOP, 400, map_seconds=[v / 2 for v in LOOP]),
+        benchmark("torch-cam", [3.0, 3, 3, 3, 3, 3], 300, map_seconds=FLOOR),
+        benchmark("ce", FLOOR, 100, "step"),
+        benchmark("prototype-l1", OURS, 150, "step"),
+    ]
+    about = {k: v for k, v in found[0]["extra_info"].items() if k not in ("error", "peak_bytes", "map_seconds")}
+    absent = [about | {"contender": "captum", "status": "not measured: captum is not installed"}]
+    absent += [about | {"contender": "grad_cam", "status": "wrong: differs by 0.5 of the largest value"}]
+    return {"machine_info": machine, "benchmarks": found, "not_measured": absent}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    path = tmp_path / "timing-cpu.json"
+    path.write_text(json.dumps(content()))
+    return rows(path)
+
+
+def row(table: pd.DataFrame, contender: str) -> dict[str, Any]:
+    (found,) = table[table["contender"] == contender].to_dict("records")
+    return {str(k): v for k, v in found.items()}
+
+
+def test_ratios_are_medians_of_pairs_with_the_interval_of_order_statistics(table: pd.DataFrame) -> None:
+    assert list(table) == COLUMNS
+    ours = row(table, "explain")
+    assert (ours["floor_ratio"], ours["floor_ratio_low"], ours["floor_ratio_high"]) == (2, 2, 8)
+    assert (ours["seconds"], ours["rounds"], ours["memory_ratio"]) == (7, 6, 1.1)
+    assert (ours["ours_ratio"], ours["speedup_low"], ours["speedup_high"]) == (1, 2, 10)
+    # 20 ÷ ours: 10, 5, 10/3, 2.5, 2, 2.5
+    assert ours["speedup"] == pytest.approx((2.5 + 10 / 3) / 2)
+    loop = row(table, "loop, backward()")
+    assert (loop["map_seconds"], loop["memory_ratio"]) == (10, 4)
+    # 10 ÷ the floor: 10, 5, 10/3, 2.5, 2, 10, whose median is between 10/3 and 5.
+    assert loop["map_floor_ratio"] == pytest.approx((10 / 3 + 5) / 2)
+    step = row(table, "prototype-l1")
+    assert (step["floor_ratio"], step["memory_ratio"]) == (2, 1.5)
+    assert math.isnan(step["ours_ratio"])
+    assert math.isnan(step["speedup"])
+    assert set(table["machine"]) == {"A CPU, AVX2, 1 thread, torch 2.15.0"}
+
+
+def test_who_was_not_measured_is_a_row_with_the_reason(table: pd.DataFrame) -> None:
+    absent = row(table, "captum")
+    assert absent["status"] == "not measured: captum is not installed"
+    assert pd.isna(absent["rounds"])
+    assert math.isnan(absent["floor_ratio"])
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"machine_info": {}}'])
+def test_a_file_that_is_none_of_the_suite_is_one_sentence(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "timing-cpu.json"
+    path.write_text(damage)
+    with pytest.raises(BenchError, match=r"timing-cpu.json is not what `python -m bench time` writes .*make it anew"):
+        rows(path)
+
+
+def test_the_table_shows_ratios_and_the_reason_of_every_gap(table: pd.DataFrame) -> None:
+    made = timing_table.timing(table)
+    blocks = {block.title: block.cells.iloc[0] for block in made.blocks}
+    whole = blocks["CPU, maps at inference: whole call ÷ plain forward pass"]
+    assert whole[["backbone", "read at", "px", "batch", "n"]].tolist() == ["ResNet-18", "layer4", "23", "8", "6"]
+    assert whole["forward"] == "2.5e+03 ms"
+    assert whole["explain"] == "2.00 [2.00, 8.00]"
+    assert (whole["captum"], whole["grad_cam"], whole["pytorch-grad-cam"]) == ("not measured", "wrong", "–")
+    assert blocks["CPU, maps at inference: old loop ÷ whole call"]["explain"] == "2.92 [2.00, 10.0]"
+    assert blocks["CPU, other libraries: whole call ÷ explain"]["torch-cam"].startswith("0.44 [0.30, 1.50]")
+    assert blocks["CPU, maps at inference: peak memory ÷ plain forward pass"]["explain"] == "1.10"
+    assert blocks["CPU, training step ÷ ce step"]["prototype-l1"] == "2.00 [2.00, 8.00]"
+    assert not any("growth" in title for title in blocks)
+    text = tables.markdown(made)
+    assert "* ResNet-18, 23 px, batch 8, captum: not measured: captum is not installed." in text
+    assert "* ResNet-18, 23 px, batch 8, grad_cam: wrong: differs by 0.5 of the largest value." in text
+    assert "* CPU: A CPU, AVX2, 1 thread, torch 2.15.0." in text
+
+
+def test_a_device_without_timings_is_told(table: pd.DataFrame) -> None:
+    with_gap = pd.concat([table, pd.DataFrame([{"device": "cuda", "status": "missing"}])])
+    assert "* CUDA: not measured (missing)." in tables.markdown(timing_table.timing(with_gap))
+
+
+def test_figures_are_drawn_of_what_was_measured(table: pd.DataFrame, tmp_path: Path) -> None:
+    grown = table[table["kind"] == "maps"].assign(kind="growth")
+    drawn = timing_figures.drawn(pd.concat([table, grown]))
+    assert set(drawn) == {"timing-maps-cpu", "timing-step-cpu", "timing-growth-cpu"}
+    with figures.style():
+        for name, figure in drawn.items():
+            figures.save(figure, tmp_path, name)
+    axis = drawn["timing-maps-cpu"].axes[0]
+    lines = {tuple(line.get_ydata()) for line in axis.lines}
+    assert (2.5 / 8 * 1e3,) in lines  # the floor, ms per image
+    assert drawn["timing-step-cpu"].axes[0].lines[0].get_xdata().tolist() == [2]
+    assert timing_figures.drawn(table.iloc[:0]) == {}
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The smallest profile that times something, as the current directory."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["timing"] |= {"seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12], "threads": 1}
+    content["timing"] |= {"batch": {"cpu": [2], "cuda": [2]}, "step_batch": 2}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_leaves_json_and_table_and_goes_on_where_it_stopped(
+    profile: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+    real = measure.measure
+
+    def counted(group: Any, *args: Any) -> Any:
+        measured.append(group.name)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return real(group, *args)
+
+    monkeypatch.setattr("bench.timing.conftest.measure", counted)
+    runner = CliRunner()
+    interrupted = runner.invoke(app, ["time", "cpu"])
+    assert interrupted.exit_code == 130
+    assert not list(Path("results").rglob("*.json"))
+    assert not Path("runs/quick").exists()
+    result = runner.invoke(app, ["time", "cpu"])
+    assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
+        0,
+        ["results/quick/timing-cpu.json", "runs/quick/timing-cpu.csv"],
+    )
+    assert len(measured) == 3  # the first group was not measured twice
+    assert len(set(measured)) == 2
+    assert not list(Path("runs/.partial").iterdir())
+    about = json.loads(Path("results/quick/timing-cpu.json").read_text())
+    assert "node" not in about["machine_info"]
+    assert about["machine_info"]["versions"]["torch"] == version("torch")
+    assert about["machine_info"]["threads"] == 1
+    assert len(about["benchmarks"]) == 11 + 8
+    found = pd.read_csv("runs/quick/timing-cpu.csv")
+    assert set(found["status"]) == {"ok"}
+    assert (found["floor_ratio"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [("cuda", "error: time cuda: torch finds no GPU here; leave cuda out of timing.devices"), ("tpu", "tpu")],
+)
+def test_a_device_that_is_not_there_is_one_sentence(
+    device: str, sentence: str, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = CliRunner().invoke(app, ["time", device])
+    assert result.exit_code != 0
+    assert sentence in result.stderr
+    assert not Path("results").exists()
+
+
+def test_a_suite_that_fails_leaves_nothing_and_says_so(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Measurements, group: Any) -> Any:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(Measurements, "_measure", broken)
+    with pytest.raises(BenchError, match=r"the timing suite failed: .*TESTS_FAILED"):
+        run.run(load(Path("params.yaml")), Path("params.yaml"), "cpu")
+    assert not list(Path("results").rglob("*.json"))
+
+
+def test_collect_has_a_row_for_every_contender_or_for_the_device_that_is_missing(
+    profile: Path, table: pd.DataFrame
+) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["timing"]["devices"] = ["cpu", "cuda"]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    params = load(Path("params.yaml"))
+    params.runs.mkdir(parents=True)
+    params.bounds_file("digits").write_text("dataset\n")
+    table.to_csv(params.timing_file("cpu"), index=False)
+    collect(params)
+    found = timing_table.read(params.results / "timing.csv")
+    assert len(found) == len(table) + 1
+    assert found.iloc[-1][["device", "status"]].tolist() == ["cuda", "missing"]
+    pd.testing.assert_frame_equal(found.iloc[:-1][["floor_ratio"]], table[["floor_ratio"]].reset_index(drop=True))
+
+
+def test_a_timing_table_that_is_missing_or_damaged_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "timing.csv"
+    with pytest.raises(BenchError, match=r"timing.csv is not there: python -m bench collect makes it"):
+        timing_table.read(path)
+    path.write_text("device\ncpu\n")
+    with pytest.raises(BenchError, match=r"timing.csv lacks kind, .*: python -m bench collect makes it anew"):
+        timing_table.read(path)
+    path.write_text("")
+    with pytest.raises(BenchError, match=r"timing.csv cannot be read"):
+        timing_table.read(path)
