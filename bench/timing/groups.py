@@ -92,7 +92,9 @@ def scene(group: Group, device: torch.device) -> Scene:
         layer = model.get_submodule("stages.3")
     size = (group.resolution, group.resolution)
     images = torch.rand(group.batch, 1, *size).to(device, memory_format=torch.channels_last)
-    targets = torch.arange(group.batch, device=device) % group.num_classes
     prototypes = torch.rand(group.num_classes, *size, device=device)
     model.to(device).to(memory_format=torch.channels_last).eval()
+    with torch.no_grad():
+        likeliest = model(images[:1]).argmax()  # its map is not all zero, which one of any class can be
+    targets = (likeliest + torch.arange(group.batch, device=device)) % group.num_classes
     return Scene(model, layer, images, targets, prototypes)

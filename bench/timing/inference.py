@@ -77,8 +77,8 @@ def contenders(scene: Scene, wanted: Collection[str]) -> list[Contender | Absent
 
 
 def relative_error(maps: Tensor, expected: Tensor) -> float:
-    """max |M − reference| / max |reference|, infinite where shapes differ or a value is not finite."""
-    if maps.shape != expected.shape or not maps.isfinite().all():
+    """max |M − reference| / max |reference|; infinite where shapes differ, a value is not finite or all are zero."""
+    if maps.shape != expected.shape or not maps.isfinite().all() or not expected.any():
         return float("inf")
     return float((maps - expected).abs().max() / expected.abs().max())
 
