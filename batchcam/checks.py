@@ -30,7 +30,7 @@ def check_class_indices(name: str, value: object, count: int, num_classes: int |
         raise ValueError(f"{name} must have the shape ({count},), one class per sample, got {tuple(value.shape)}")
     if count == 0:
         return
-    least, most = (int(v) for v in value.aminmax())
+    least, most = torch.stack(value.aminmax()).tolist()  # one transfer from a GPU
     if least < 0 or (num_classes is not None and most >= num_classes):
         allowed = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
         raise ValueError(f"{name} must be {allowed}, got {least if least < 0 else most}")

@@ -1,8 +1,11 @@
 """SSIM of many maps with few references, for the inside of a training step.
 
 `batchcam.distances.ssim` gives the same numbers for any two batches, by pytorch-msssim's convolutions, with which a
-guided step of ResNet-18 at 112 px takes 1.15 cross-entropy steps. As products with a banded matrix, and with the
-moments of each reference computed once, SSIM costs what L1 costs (1.03).
+guided step of ResNet-18 (112 px, batch 32, one thread) took 1.15 cross-entropy steps. As products with a banded matrix,
+and with the moments of each reference computed once, it takes 1.04; with L1, 1.02.
+
+On CUDA the products obey `torch.set_float32_matmul_precision`: only "highest", its default, keeps the bits that a
+difference of nearly equal moments needs.
 """
 
 import torch
@@ -24,7 +27,7 @@ def similarity(maps: Tensor, references: Tensor, index: Tensor) -> Tensor:
 
     Args:
         maps: M, (N,H,W) in [0, 1], sides of at least `WINDOW` pixels.
-        references: R, (C,H,W) in [0, 1], same dtype; moments are computed for those that are used.
+        references: R, (C,H,W) in [0, 1], same dtype.
         index: (N,) long, which reference each map is compared with.
 
     Returns:
@@ -34,9 +37,11 @@ def similarity(maps: Tensor, references: Tensor, index: Tensor) -> Tensor:
         ValueError: a side shorter than the window.
     """
     check_window(maps)
-    used, index = index.unique(return_inverse=True)
-    references = references[used]
-    down, across = (_band(side, maps) for side in maps.shape[1:])
+    if len(references) > len(maps):  # then not the moments of each reference, but of each map's
+        references, index = references[index], torch.arange(len(maps), device=index.device)
+    height, width = maps.shape[1:]
+    down = _band(height, maps)
+    across = down if width == height else _band(width, maps)
 
     def blur(x: Tensor) -> Tensor:
         return down @ (x @ across.T)

@@ -154,7 +154,7 @@ def grids(dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_
 
 @app.command()
 def time(
-    device: Annotated[str, typer.Argument(help="cpu or cuda")],
+    device: Annotated[Any, typer.Argument(help="cpu or cuda")],
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Time maps and training steps on one device, against loops and other libraries; minutes to an hour, by profile.
@@ -162,8 +162,8 @@ def time(
     Whatever else runs on the machine meanwhile is measured as well. An interrupted run goes on behind its last finished
     group.
 
-    Reads: the parameters. Writes: results/PROFILE/timing-DEVICE.json, pytest-benchmark's format, and
-    runs/PROFILE/timing-DEVICE.csv, a tidy table with ratios and intervals.
+    Reads: the parameters. Writes: runs/PROFILE/timing-DEVICE.json, in pytest-benchmark's format, and the same into
+    results/PROFILE.
     """
     from bench.params import load
     from bench.timing.run import run

@@ -8,8 +8,9 @@ import pandas as pd
 
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.params import Cell, Params
+from bench.params import Cell, DeviceName, Params
 from bench.timing.rows import COLUMNS as TIMING
+from bench.timing.rows import read
 
 KEY = ["dataset", "backbone", "loss", "resolution", "seed", "status"]
 COMPARISONS = ["l1", "l2", "ssim"]
@@ -33,11 +34,11 @@ def collect(params: Params) -> tuple[Path, ...]:
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
-    timing = [pd.DataFrame(columns=TIMING, dtype=str), *(_timing(params, d) for d in params.timing.devices)]
+    timing = [_timing(params, device) for device in params.timing.devices]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
         _write(pd.concat(bounds), params.results / "bounds.csv"),
-        _write(pd.concat(timing), params.results / "timing.csv"),
+        _write(pd.concat([pd.DataFrame(columns=TIMING), *timing]), params.results / "timing.csv"),
     )
 
 
@@ -53,11 +54,15 @@ def _bounds(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)  # text: no float is read, none is rounded
 
 
-def _timing(params: Params, device: str) -> pd.DataFrame:
+def _timing(params: Params, device: DeviceName) -> pd.DataFrame:
+    """A row for every contender on a device, or one that says why there is none."""
     path = params.timing_file(device)
     if not path.is_file():
         return pd.DataFrame([{"device": device, "status": "missing"}])
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    made_with, found = read(path)
+    if made_with != params.timing.settings(device):
+        return pd.DataFrame([{"device": device, "status": "stale"}])
+    return found
 
 
 def state(params: Params, cell: Cell) -> str:

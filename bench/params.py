@@ -22,6 +22,7 @@ LossName = Literal[
     "ce", "prototype-l1", "prototype-l2", "prototype-ssim", "batchcam-l1", "batchcam-l2", "batchcam-ssim"
 ]
 DeviceName = Literal["cpu", "cuda"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 
@@ -115,6 +116,11 @@ class Timing(_Section):
             _check_resolutions(backbone, resolutions)
         return self
 
+    def settings(self, device: DeviceName) -> dict[str, Any]:
+        """What the timings of a device depend on; dvc.yaml names the same keys."""
+        content = self.model_dump(exclude={"devices"})
+        return content | {"batch": self.batch[device]}
+
 
 class Params(_Section):
     """One profile."""
@@ -186,8 +192,8 @@ class Params(_Section):
         return self.runs / f"bounds-{dataset}.csv"
 
     def timing_file(self, device: str) -> Path:
-        """Where a device's timings are kept for `collect`, as one tidy table."""
-        return self.runs / f"timing-{device}.csv"
+        """Where a device's timings are kept for `collect`."""
+        return self.runs / f"timing-{device}.json"
 
     def failure_file(self, cell: Cell) -> Path:
         """Where a cell that failed leaves its sentence, until it runs through."""

@@ -200,5 +200,5 @@ def _page(results: Results, made: Sequence[Table], names: Sequence[str]) -> str:
 
 def _states(cells: pd.DataFrame) -> str:
     """How many cells are missing, failed …, say "84 missing"."""
-    states = tables.summary(cells, ["accuracy"])["status"].map(lambda status: status.split(" (")[0])
+    states = tables.summary(cells, ["accuracy"])["status"].map(lambda status: status.rsplit(" (", 1)[0])
     return ", ".join(f"{count} {state}" for state, count in states.value_counts().items())

@@ -75,7 +75,6 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cells.to_csv(results / "cells.csv", index=False)
     bounds().to_csv(results / "bounds.csv", index=False)
     pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
-    pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
     for loss in LOSSES:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)

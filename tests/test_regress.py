@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,16 @@ STEP = Plan(Group("step", "simple_cnn", 23, 32), ("ce", "prototype-l1", "batchca
 
 @pytest.fixture(scope="module")
 def expectation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What this machine gives now, before anything is planted."""
-    path = tmp_path_factory.mktemp("regress") / "expected.json"
-    regress.regress(path, update=True, plans=[MAPS, STEP])
-    return path
+    """A folder with what this machine gives now, before anything is planted: maps.json and step.json."""
+    folder = tmp_path_factory.mktemp("regress")
+    for plan in (MAPS, STEP):
+        regress.regress(folder / f"{plan.group.kind}.json", update=True, plans=[plan])
+    return folder
 
 
 def broken(expectation: Path, plan: Plan) -> list[str]:
     """The rows that break."""
-    table, sentences = regress.regress(expectation, plans=[plan])
+    table, sentences = regress.regress(expectation / f"{plan.group.kind}.json", plans=[plan])
     assert table.count("BROKEN") == len(sentences)
     return [sentence.split(": ")[1] for sentence in sentences]
 
@@ -64,23 +66,34 @@ def test_a_map_loss_that_goes_image_by_image(expectation: Path, monkeypatch: pyt
     assert "batchcam-l1 ÷ ce" not in rows
 
 
-def test_a_third_more_work_in_the_guided_step(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forward pass is about 30 % of a step."""
-    objective = training.objective
+def test_30_percent_more_work_in_the_guided_step(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contenders = training.contenders
 
-    def planted(backbone: Any, images: Any, labels: Any, regularizer: Any, weight: float) -> Any:
-        if regularizer is not None:
-            backbone.model(images)
-        return objective(backbone, images, labels, regularizer, weight)
+    def planted(stage: Any) -> Any:
+        def slower(set_up: Any) -> Any:
+            call, compare = set_up()
 
-    monkeypatch.setattr(training, "objective", planted)
+            def longer(watch: Any) -> Any:
+                start = time.perf_counter()
+                done = call(watch)
+                end = start + 1.3 * (time.perf_counter() - start)
+                while time.perf_counter() < end:
+                    pass
+                return done
+
+            return longer, compare
+
+        found = contenders(stage)
+        return {n: (lambda s=s: slower(s)) if n in ("prototype-l1", "batchcam-l1") else s for n, s in found.items()}
+
+    monkeypatch.setattr(training, "contenders", planted)
     assert {"prototype-l1 ÷ ce", "batchcam-l1 ÷ ce"} <= set(broken(expectation, STEP))
 
 
 def test_a_contender_that_returns_wrong_maps(expectation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     explain = batchcam.explain
     monkeypatch.setattr(batchcam, "explain", lambda *args: (None, explain(*args)[1].flip(0)))
-    _, sentences = regress.regress(expectation, plans=[MAPS])
+    _, sentences = regress.regress(expectation / "maps.json", plans=[MAPS])
     assert any(re.search(r"explain ÷ forward: wrong: differs by [\d.]+ of the largest value", s) for s in sentences)
     assert not any("÷ forward: wrong" in s and "explain" not in s for s in sentences)
 
@@ -150,7 +163,8 @@ def test_the_command_prints_the_table_and_exits_with_the_row_that_broke(measured
         ('{"layout": 2, "machine": "", "ratios": {}}', r"expected.json has another layout \(layout: "),
         ('{"rows": []}', r"expected.json has another layout \(layout: field required\)"),
         ('{"layout": 1, "machine": "", "ratios": {"x": "fast"}}', r"another layout \(ratios.x: "),
-        ('{"layout": 1, "machine": "", "ratios": {}}', "has no expectation for 'maps, simple_cnn, 23 px: "),
+        ('{"layout": 1, "machine": "", "ratios": {"x": Infinity}}', r"another layout \(ratios.x: "),
+        ('{"layout": 1, "machine": "", "ratios": {}}', "has no expectation for 'maps, simple_cnn, 23 px, batch 32: "),
     ],
 )
 def test_an_expectation_of_another_layout_is_one_sentence(content: str | None, sentence: str, tmp_path: Path) -> None:
@@ -159,6 +173,28 @@ def test_an_expectation_of_another_layout_is_one_sentence(content: str | None, s
         path.write_text(content)
     with pytest.raises(BenchError, match=f"{sentence}.*: python -m bench regress --update writes it anew"):
         regress.regress(path)
+
+
+def test_an_expectation_of_what_is_not_measured_and_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    content = json.loads(EXPECTATION.read_text())
+    content["ratios"]["x"] = 1.0
+    path = tmp_path / "expected.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match="expects 'x', which is not measured: python -m bench regress --update"):
+        regress.regress(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(BenchError, match="is not JSON"):
+        regress.regress(path)
+
+
+def test_what_is_wrong_once_is_broken(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured([])
+    wrong = Row("a row", "time", MedianInterval(1, 1, 1), "wrong: differs by 1 of the largest value")
+    seen = [[wrong], [wrong._replace(problem="")]]
+    monkeypatch.setattr(regress, "_rows", lambda plan: seen.pop(0))
+    _, sentences = regress.regress(expect(tmp_path, 1.0), plans=[MAPS])
+    assert sentences == ["a row: wrong: differs by 1 of the largest value"]
+    assert len(seen) == 1
 
 
 def test_no_expectation_is_written_of_what_could_not_be_measured(

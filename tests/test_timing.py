@@ -2,6 +2,7 @@
 
 import gc
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,18 @@ def test_a_round_times_each_call_once_and_the_stopwatch_its_part(clock: Callable
     assert found == {"whole": Seconds(3, None), "in parts": Seconds(2.5, 0.5)}
 
 
-def test_everyone_is_first_in_turn() -> None:
+def test_everyone_runs_once_a_round_after_ever_another_one() -> None:
     order: list[str] = []
-    calls = {name: lambda _, name=name: order.append(name) for name in "abc"}
-    for number in range(4):
+    calls = {name: lambda _, name=name: order.append(name) for name in "abcd"}
+    for number in range(6):
         interleave.one_round(calls, number)
-    assert "".join(order) == "abc" + "bca" + "cab" + "abc"
+    rounds = ["".join(order[i : i + 4]) for i in range(0, 24, 4)]
+    assert {"".join(sorted(turn)) for turn in rounds} == {"abcd"}
+    before_a = {turn[turn.index("a") - 1] if turn[0] != "a" else "" for turn in rounds}
+    assert len(before_a) > 2  # not always the same one
+    again: list[str] = []
+    interleave.one_round({name: lambda _, name=name: again.append(name) for name in "abcd"}, 0)
+    assert "".join(again) == rounds[0]
 
 
 def test_the_garbage_collector_comes_back() -> None:
@@ -114,23 +121,26 @@ def test_every_name_of_a_group_is_a_contender_and_the_work_of_a_group_is_positiv
 def test_everyone_makes_the_maps_of_the_definition(backbone: Any) -> None:
     stage = scene(SMALL._replace(backbone=backbone), CPU)
     expected = inference.reference(stage)
-    assert expected.shape[0] == 3
-    found = inference.contenders(stage, measure.names(SMALL))
-    assert [c.name for c in found if isinstance(c, inference.Contender)] == list(measure.names(SMALL))
-    for contender in found:
-        assert isinstance(contender, inference.Contender)
+    assert (len(expected.logits), len(expected.maps), len(expected.first)) == (3, 3, 10)
+    assert expected.maps.amax() > 0
+    found = inference.contenders(stage)
+    assert list(found) == list(measure.names(SMALL))
+    for name, set_up in found.items():
+        call, compare = set_up()
         watch = Stopwatch()
-        assert contender.compare(contender.call(watch), expected) < 1e-4, contender.name
+        assert compare(call(watch), expected) < 1e-4, name
         in_parts = {"loop, backward()", "loop, autograd.grad", "grad_cam", "torch-cam"}
-        assert (watch.seconds is not None) == (contender.name in in_parts or "alone" in contender.name)
+        assert (watch.seconds is not None) == (name in in_parts or "alone" in name)
     assert stage.model.training is False
     assert not stage.layer._forward_hooks
     assert all(p.grad is None for p in stage.model.parameters())
 
 
-def test_the_last_stage_is_the_last() -> None:
-    stage = scene(Group("maps", "convnextv2_tiny", 112, 1, last_stage=True), CPU)
-    assert stage.layer_name == "stages.3"
+def test_the_last_stage_is_the_last_has_a_grid_and_is_not_where_the_map_is_read() -> None:
+    group = Group("maps", "convnextv2_tiny", 112, 1)
+    stage = scene(group._replace(last_stage=True), CPU)
+    assert stage.layer_name == "stages.3" != scene(group, CPU).layer_name
+    assert inference.reference(stage).maps.shape[1:] == (3, 3)
     assert stage.images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -158,31 +168,71 @@ def test_whoever_returns_wrong_maps_is_reported_and_not_timed(kind: str, monkeyp
 
 
 def test_a_library_that_is_absent_or_fails_costs_its_own_row_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    find_spec = inference.importlib.util.find_spec
-    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda n: None if n == "captum" else find_spec(n))
-
     def broken(_: Scene) -> Any:
-        def call(_: Stopwatch) -> Any:
-            raise RuntimeError("no kernel\nfor this")
+        raise RuntimeError("no kernel\nfor this")
 
-        return call, inference.relative_error
-
-    monkeypatch.setitem(inference._PEERS, "torch-cam", ("torchcam", broken))
-    found = {m.contender: m for m in measure.measure(SMALL, CPU, 0.01, ("forward", "captum", "torch-cam"))}
-    assert found["captum"].status == "not measured: captum is not installed"
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    monkeypatch.setattr(inference, "_torchcam", broken)
+    monkeypatch.setattr(inference, "_explain", broken)
+    found = {m.contender: m for m in measure.measure(SMALL, CPU, 0.01, ("forward", "captum", "torch-cam", "explain"))}
+    assert found["captum"].status == "not measured: captum.attr is not installed"
     assert found["torch-cam"].status == "not measured: RuntimeError: no kernel for this"
+    assert found["explain"].status.startswith("not measured: TypeError: ")
     assert found["forward"].status == "ok"
+
+
+def test_no_hook_and_no_gradient_stays_after_an_exception() -> None:
+    stage = scene(SMALL, CPU)
+    short = stage._replace(targets=stage.targets[:2])
+    for loop in (inference._old_loop, inference._autograd_loop):
+        with pytest.raises(ValueError, match="zip"):
+            loop(short, Stopwatch())
+        assert not stage.layer._forward_hooks
+        assert not stage.layer._backward_hooks
+        assert all(p.grad is None for p in stage.model.parameters())
+
+
+def test_a_wrong_map_of_any_class_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    explain = batchcam.explain
+
+    def planted(*args: Any) -> Any:
+        logits, maps = explain(*args)
+        maps[0, 7] *= 2
+        return logits, maps
+
+    stage = scene(SMALL, CPU)
+    assert 7 not in stage.targets[:1].tolist()
+    assert inference.reference(stage).first[7].any()
+    monkeypatch.setattr(batchcam, "explain", planted)
+    (found,) = measure.measure(SMALL, CPU, 0.01, ("explain, all classes",))
+    assert found.status.startswith("wrong: differs by ")
+
+
+def test_nothing_is_compared_with_maps_that_are_all_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = inference.reference
+
+    def zero(stage: Scene) -> Any:
+        found = reference(stage)
+        return found._replace(maps=torch.zeros_like(found.maps))
+
+    monkeypatch.setattr(inference, "reference", zero)
+    found = measure.measure(SMALL, CPU, 0.01)
+    assert {m.status for m in found} == {
+        "not measured: by the definition all maps are zero, so nothing can be compared"
+    }
 
 
 def test_every_step_has_the_loss_of_the_definition_and_moves_nothing() -> None:
     stage = scene(STEP, CPU)
-    found = training.contenders(stage, training.NAMES)
-    expected = training.reference(stage)
+    found = training.contenders(stage)
+    expected = training.reference(stage, training.NAMES)
     before = [p.detach().clone() for p in stage.model.parameters()]
-    for contender in found:
-        assert isinstance(contender, inference.Contender)
-        assert contender.compare(contender.call(Stopwatch()), expected) < 1e-5, contender.name
-    assert len({round(v, 6) for v in expected.values()}) == len(training.NAMES) - 1  # ce twice
+    for name, set_up in found.items():
+        call, compare = set_up()
+        step = call(Stopwatch())
+        assert compare(step, expected) < 1e-5, name
+        torch.testing.assert_close(step.gradient, expected[name].gradient, rtol=0, atol=1e-5)
+    assert len({round(float(step.loss), 6) for step in expected.values()}) == len(training.NAMES) - 1  # ce twice
     assert all(torch.equal(a, b) for a, b in zip(before, stage.model.parameters(), strict=True))
     assert all(p.grad is None for p in stage.model.parameters())
 
@@ -193,6 +243,24 @@ def test_a_step_with_another_loss_is_not_timed(monkeypatch: pytest.MonkeyPatch) 
     found = {m.contender: m for m in measure.measure(STEP, CPU, 0.01, ("ce", "prototype-l1", "batchcam-l1"))}
     assert found["prototype-l1"].status.startswith("wrong: differs by ")
     assert found["batchcam-l1"].status == found["ce"].status == "ok"
+
+
+def test_a_step_whose_maps_have_no_gradient_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is right, and it is fast."""
+    forward = batchcam.PrototypeLoss.forward
+    monkeypatch.setattr(batchcam.PrototypeLoss, "forward", lambda self, maps, y: forward(self, maps.detach(), y))
+    found = {m.contender: m for m in measure.measure(STEP, CPU, 0.01, ("ce", "prototype-l1", "batchcam-l1"))}
+    assert found["prototype-l1"].status.startswith("wrong: differs by ")
+    assert found["batchcam-l1"].status == found["ce"].status == "ok"
+
+
+def test_the_clock_waits_for_the_gpu_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("synchronize"))
+    monkeypatch.setattr(interleave.time, "perf_counter", lambda: order.append("read") or 1.0)
+    assert interleave.clock() == 1.0
+    assert order == ["synchronize", "read"]
 
 
 @pytest.fixture

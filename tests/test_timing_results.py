@@ -18,10 +18,10 @@ from bench.collect import collect
 from bench.errors import BenchError
 from bench.params import load
 from bench.timing import figures as timing_figures
-from bench.timing import measure, run
+from bench.timing import measure, rows, run
 from bench.timing import table as timing_table
 from bench.timing.conftest import Measurements
-from bench.timing.rows import COLUMNS, rows
+from bench.timing.rows import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 #: Seconds of six rounds. The paired ratios to the floor are 2, 2, 2, 2, 2, 8: median 2, interval from 2 to 8.
@@ -38,6 +38,7 @@ def benchmark(contender: str, data: list[float], peak: int, kind: str = "maps", 
 
 def content() -> dict[str, Any]:
     machine = {"device": "cpu", "gpu": None, "cpu": {"brand_raw": "A CPU"}, "processor": "x86_64", "threads": 1}
+    machine |= {"parameters": {"threads": 1}}
     machine |= {"cpu_capability": "AVX2", "versions": {"torch": "2.15.0"}}
     found = [
         benchmark("forward", FLOOR, 100),
@@ -57,7 +58,7 @@ def content() -> dict[str, Any]:
 def table(tmp_path: Path) -> pd.DataFrame:
     path = tmp_path / "timing-cpu.json"
     path.write_text(json.dumps(content()))
-    return rows(path)
+    return rows.read(path)[1]
 
 
 def row(table: pd.DataFrame, contender: str) -> dict[str, Any]:
@@ -96,31 +97,61 @@ def test_a_file_that_is_none_of_the_suite_is_one_sentence(damage: str, tmp_path:
     path = tmp_path / "timing-cpu.json"
     path.write_text(damage)
     with pytest.raises(BenchError, match=r"timing-cpu.json is not what `python -m bench time` writes .*make it anew"):
-        rows(path)
+        rows.read(path)
 
 
 def test_the_table_shows_ratios_and_the_reason_of_every_gap(table: pd.DataFrame) -> None:
     made = timing_table.timing(table)
     blocks = {block.title: block.cells.iloc[0] for block in made.blocks}
     whole = blocks["CPU, maps at inference: whole call ÷ plain forward pass"]
+    peers = blocks["CPU, other libraries: whole call ÷ plain forward pass"]
     assert whole[["backbone", "read at", "px", "batch", "n"]].tolist() == ["ResNet-18", "layer4", "23", "8", "6"]
     assert whole["forward"] == "2.5e+03 ms"
     assert whole["explain"] == "2.00 [2.00, 8.00]"
-    assert (whole["captum"], whole["grad_cam"], whole["pytorch-grad-cam"]) == ("not measured", "wrong", "–")
+    assert (peers["captum"], whole["grad_cam"], peers["pytorch-grad-cam"]) == ("not measured", "wrong", "–")
     assert blocks["CPU, maps at inference: old loop ÷ whole call"]["explain"] == "2.92 [2.00, 10.0]"
-    assert blocks["CPU, other libraries: whole call ÷ explain"]["torch-cam"].startswith("0.44 [0.30, 1.50]")
+    assert blocks["CPU, other libraries: whole call ÷ explain's"]["torch-cam"].startswith("0.44 [0.30, 1.50]")
     assert blocks["CPU, maps at inference: peak memory ÷ plain forward pass"]["explain"] == "1.10"
     assert blocks["CPU, training step ÷ ce step"]["prototype-l1"] == "2.00 [2.00, 8.00]"
+    assert blocks["CPU, other libraries: map alone ÷ explain's"]["torch-cam"] == "no explain"
     assert not any("growth" in title for title in blocks)
+    assert "?" not in tables.latex(made)
     text = tables.markdown(made)
-    assert "* ResNet-18, 23 px, batch 8, captum: not measured: captum is not installed." in text
-    assert "* ResNet-18, 23 px, batch 8, grad_cam: wrong: differs by 0.5 of the largest value." in text
+    assert "* captum: not measured: captum is not installed." in text
+    assert "* grad_cam: wrong: differs by 0.5 of the largest value." in text
     assert "* CPU: A CPU, AVX2, 1 thread, torch 2.15.0." in text
 
 
-def test_a_device_without_timings_is_told(table: pd.DataFrame) -> None:
+def test_a_device_without_timings_is_told_and_spoils_no_number(table: pd.DataFrame, tmp_path: Path) -> None:
     with_gap = pd.concat([table, pd.DataFrame([{"device": "cuda", "status": "missing"}])])
-    assert "* CUDA: not measured (missing)." in tables.markdown(timing_table.timing(with_gap))
+    with_gap.to_csv(tmp_path / "timing.csv", index=False)
+    read = timing_table.read(tmp_path / "timing.csv")
+    made = timing_table.timing(read)
+    assert "* CUDA: not measured (missing)." in tables.markdown(made)
+    assert made.blocks[0].cells.iloc[0][["px", "batch", "n"]].tolist() == ["23", "8", "6"]
+    drawn = timing_figures.drawn(read)
+    assert drawn["timing-step-cpu"].axes[0].get_title() == "ResNet-18, 23 px, layer4, batch 8"
+
+
+def test_without_its_floor_a_contender_has_no_ratio_and_that_is_said(tmp_path: Path) -> None:
+    made = content()
+    del made["benchmarks"][0], made["benchmarks"][1]  # forward and the loop
+    (tmp_path / "timing-cpu.json").write_text(json.dumps(made))
+    blocks = timing_table.timing(rows.read(tmp_path / "timing-cpu.json")[1]).blocks
+    cells = {block.title.split(", ", 1)[1]: block.cells.iloc[0] for block in blocks}
+    assert cells["maps at inference: whole call ÷ plain forward pass"]["explain"] == "no floor"
+    assert cells["maps at inference: peak memory ÷ plain forward pass"]["explain"] == "no floor"
+    assert cells["maps at inference: old loop ÷ whole call"]["explain"] == "no loop"
+    assert cells["maps at inference: whole call ÷ plain forward pass"]["forward"] == "–"
+
+
+def test_reasons_are_told_with_their_groups_where_not_all_are_concerned(tmp_path: Path) -> None:
+    made = content()
+    made["benchmarks"].append(benchmark("captum", OURS, 100, batch=32))
+    (tmp_path / "timing-cpu.json").write_text(json.dumps(made))
+    notes = timing_table.timing(rows.read(tmp_path / "timing-cpu.json")[1]).notes
+    place = "maps, ResNet-18 at layer4, 23 px, batch 8, 10 classes"
+    assert f"captum: not measured: captum is not installed ({place})." in notes
 
 
 def test_figures_are_drawn_of_what_was_measured(table: pd.DataFrame, tmp_path: Path) -> None:
@@ -165,11 +196,11 @@ def test_the_command_leaves_json_and_table_and_goes_on_where_it_stopped(
     interrupted = runner.invoke(app, ["time", "cpu"])
     assert interrupted.exit_code == 130
     assert not list(Path("results").rglob("*.json"))
-    assert not Path("runs/quick").exists()
+    assert not list(Path("runs/quick").iterdir())
     result = runner.invoke(app, ["time", "cpu"])
     assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
         0,
-        ["results/quick/timing-cpu.json", "runs/quick/timing-cpu.csv"],
+        ["runs/quick/timing-cpu.json", "results/quick/timing-cpu.json"],
     )
     assert len(measured) == 3  # the first group was not measured twice
     assert len(set(measured)) == 2
@@ -179,14 +210,18 @@ def test_the_command_leaves_json_and_table_and_goes_on_where_it_stopped(
     assert about["machine_info"]["versions"]["torch"] == version("torch")
     assert about["machine_info"]["threads"] == 1
     assert len(about["benchmarks"]) == 11 + 8
-    found = pd.read_csv("runs/quick/timing-cpu.csv")
+    made_with, found = rows.read(Path("runs/quick/timing-cpu.json"))
+    assert made_with == load(Path("params.yaml")).timing.settings("cpu")
     assert set(found["status"]) == {"ok"}
     assert (found["floor_ratio"] > 0).all()
 
 
 @pytest.mark.parametrize(
     ("device", "sentence"),
-    [("cuda", "error: time cuda: torch finds no GPU here; leave cuda out of timing.devices"), ("tpu", "tpu")],
+    [
+        ("cuda", "error: time cuda: torch finds no GPU here; leave cuda out of timing.devices"),
+        ("tpu", "error: unknown device 'tpu': choose one of cpu, cuda"),
+    ],
 )
 def test_a_device_that_is_not_there_is_one_sentence(
     device: str, sentence: str, profile: Path, monkeypatch: pytest.MonkeyPatch
@@ -203,7 +238,7 @@ def test_a_suite_that_fails_leaves_nothing_and_says_so(profile: Path, monkeypatc
         raise RuntimeError("no more")
 
     monkeypatch.setattr(Measurements, "_measure", broken)
-    with pytest.raises(BenchError, match=r"the timing suite failed: .*TESTS_FAILED"):
+    with pytest.raises(BenchError, match=r"the timing suite stopped: RuntimeError: no more"):
         run.run(load(Path("params.yaml")), Path("params.yaml"), "cpu")
     assert not list(Path("results").rglob("*.json"))
 
@@ -211,18 +246,24 @@ def test_a_suite_that_fails_leaves_nothing_and_says_so(profile: Path, monkeypatc
 def test_collect_has_a_row_for_every_contender_or_for_the_device_that_is_missing(
     profile: Path, table: pd.DataFrame
 ) -> None:
-    content = yaml.safe_load(Path("params.yaml").read_text())
-    content["timing"]["devices"] = ["cpu", "cuda"]
-    Path("params.yaml").write_text(yaml.safe_dump(content))
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["timing"]["devices"] = ["cpu", "cuda"]
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
     params = load(Path("params.yaml"))
     params.runs.mkdir(parents=True)
     params.bounds_file("digits").write_text("dataset\n")
-    table.to_csv(params.timing_file("cpu"), index=False)
+    made = content()
+    made["machine_info"]["parameters"] = params.timing.settings("cpu")
+    params.timing_file("cpu").write_text(json.dumps(made))
     collect(params)
     found = timing_table.read(params.results / "timing.csv")
     assert len(found) == len(table) + 1
     assert found.iloc[-1][["device", "status"]].tolist() == ["cuda", "missing"]
     pd.testing.assert_frame_equal(found.iloc[:-1][["floor_ratio"]], table[["floor_ratio"]].reset_index(drop=True))
+    made["machine_info"]["parameters"]["threads"] = 99
+    params.timing_file("cpu").write_text(json.dumps(made))
+    collect(params)
+    assert timing_table.read(params.results / "timing.csv")["status"].tolist() == ["stale", "missing"]
 
 
 def test_a_timing_table_that_is_missing_or_damaged_is_one_sentence(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """pytest's side of the timing suite: which groups there are, and what the JSON says of machine and versions."""
 
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ from bench.files import written_aside
 from bench.params import load
 from bench.timing.groups import Group, groups
 from bench.timing.measure import LEAST_ROUNDS, Measured, measure, names
+from bench.timing.run import versions
 
-PACKAGES = ("torch", "torchvision", "timm", "pytorch-msssim", "captum", "torchcam", "grad-cam")
 BAR = "{percentage:3.0f}%|{bar}| {elapsed} spent, about {remaining} left, now {desc}"
 
 
@@ -70,11 +68,13 @@ class Measurements:
         if self.kept is None:
             return measure(group, self.device, self.seconds)
         path = self.kept / f"{group.name}.json"
-        if not path.is_file():
-            results = [m._asdict() for m in measure(group, self.device, self.seconds)]
+        if path.is_file():
+            return [Measured(**row | {"group": Group(*row["group"])}) for row in json.loads(path.read_text())]
+        results = measure(group, self.device, self.seconds)
+        if all(m.status == "ok" for m in results):  # else it may be mended when the run is taken up again
             with written_aside(path) as aside:
-                aside.write_text(json.dumps(results))
-        return [Measured(**row | {"group": Group(*row["group"])}) for row in json.loads(path.read_text())]
+                aside.write_text(json.dumps([m._asdict() for m in results]))
+        return results
 
 
 @pytest.fixture(scope="session")
@@ -91,19 +91,13 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     """What the figures depend on; not the name of the machine."""
     machine_info.pop("node", None)
     device = config.getoption("--timing-device")
+    machine_info["parameters"] = load(config.getoption("--timing-params")).timing.settings(device)
     machine_info["device"] = device
     machine_info["threads"] = torch.get_num_threads()
     machine_info["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     machine_info["gpu"] = torch.cuda.get_device_name() if device == "cuda" else None
     machine_info["memory_format"] = "channels_last"
-    machine_info["versions"] = {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    machine_info["versions"] = versions()
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:

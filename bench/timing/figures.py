@@ -22,7 +22,7 @@ _LOOKS: dict[str, tuple[str, str]] = {
     "pytorch-grad-cam": ("#CC79A7", "s"),
     "captum": ("#009E73", "P"),
     "torch-cam": ("#56B4E9", "X"),
-    "explain, all classes": ("#7A5195", "D"),
+    inference.ALL: ("#7A5195", "D"),
     "grad_cam": ("#3C6E91", "d"),
     inference.OURS: ("#0B3C5D", "o"),
 }
@@ -40,8 +40,8 @@ def drawn(rows: pd.DataFrame) -> dict[str, Figure]:
 
 
 def _maps(rows: pd.DataFrame, machine: str) -> Figure:
-    """Seconds per image against batch size, whole calls; a panel per backbone and resolution, with everyone in it."""
-    panels = [(title, here) for title, here in _by_place(rows) if here["contender"].isin(inference.PEERS).any()]
+    """Seconds per image against batch size, whole calls; a panel per backbone, layer and resolution."""
+    panels = _by_place(rows)
     figure, axes = _grid(len(panels), 3.4, 2.9)
     for axis, (title, here) in zip(axes, panels, strict=True):
         for contender in (inference.FLOOR, *_LOOKS):
@@ -49,7 +49,8 @@ def _maps(rows: pd.DataFrame, machine: str) -> Figure:
             axis.plot(line["batch"], line["seconds"] / line["batch"] * 1e3, **_line(contender))
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per image", title=title)
         _ticks(axis, here, "batch")
-    return _finished(figure, f"A Grad-CAM map for each image, whole call, {machine}", (inference.FLOOR, *_LOOKS))
+    drawn = [name for name in (inference.FLOOR, *_LOOKS) if name in set(rows["contender"])]
+    return _finished(figure, f"A Grad-CAM map for each image, whole call, {machine}", drawn)
 
 
 def _steps(rows: pd.DataFrame, machine: str) -> Figure:
@@ -66,7 +67,7 @@ def _steps(rows: pd.DataFrame, machine: str) -> Figure:
         axis.axvline(1, color=_FLOOR_COLOUR, linewidth=2, zorder=0)
         axis.set_yticks(range(len(losses)), losses)
         axis.set_ylim(len(losses) - 0.5, -0.5)
-        axis.set_xlim(0.9, max(1.5, axis.get_xlim()[1]))
+        axis.set_xlim(min(0.9, axis.get_xlim()[0]), max(1.5, axis.get_xlim()[1]))
         axis.set(xlabel="time of a step ÷ ce step", title=f"{title}, batch {here['batch'].iloc[0]}")
         axis.grid(axis="x", color="0.9")
     return _finished(figure, f"What a guided training step costs, {machine}", ())
@@ -92,7 +93,7 @@ def _ticks(axis: Axes, rows: pd.DataFrame, column: str) -> None:
 def _growth(rows: pd.DataFrame, machine: str) -> Figure:
     """Time and memory of a call against batch size, resolution and number of classes, the others held."""
     base = {name: rows[name].mode()[0] for name in ("batch", "resolution", "classes")}
-    shown_names = (inference.FLOOR, "grad_cam", inference.OURS, "explain, all classes")
+    shown_names = (inference.FLOOR, "grad_cam", inference.OURS, inference.ALL)
     figure = Figure(figsize=(10.5, 6.2), layout="constrained")
     axes = figure.subplots(2, 3, sharey="row")
     for column, varied in enumerate(base):
@@ -105,6 +106,9 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
                 axis.plot(line[varied], line[value] * factor, **_line(contender))
             axis.set(xscale="log", yscale="log", xlabel=varied, ylabel=f"{label} per call" if column == 0 else None)
             _ticks(axis, here, varied)
+            if varied == "resolution":  # the layer is chosen for the map, and changes with the resolution
+                layers = here.drop_duplicates(varied).set_index(varied)["layer"]
+                axis.set_xticks(list(layers.index), [f"{px}\n{layer}" for px, layer in layers.items()])
             axis.set_title(", ".join(f"{name} {base[name]}" for name in others))
     backbone = shown(rows["backbone"].iloc[0])
     return _finished(figure, f"How the cost of maps grows: {backbone}, {machine}", shown_names)
@@ -113,7 +117,7 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
 def _line(contender: str) -> dict[str, Any]:
     """How a contender is drawn: the floor as a broad grey band to stand on."""
     if contender == inference.FLOOR:
-        return {"color": _FLOOR_COLOUR, "linewidth": 5, "alpha": 0.5, "solid_capstyle": "round"}
+        return {"color": _FLOOR_COLOUR, "linewidth": 5, "marker": "o", "alpha": 0.5, "solid_capstyle": "round"}
     colour, marker = _LOOKS[contender]
     strong = contender == inference.OURS
     return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.8 if strong else 1.1}

@@ -80,8 +80,11 @@ def _groups(timing: Timing, batches: list[int]) -> Iterator[Group]:
 
 
 def _has_two_places(backbone: str, resolution: int) -> bool:
-    """ConvNeXt's map is read before its last stage; where that one's grid, a 32nd of the side, is no less, at both."""
-    return backbone == "convnextv2_tiny" and resolution >= 32 * backbones.LEAST_GRID
+    """Whether a map can be read at the last stage besides where it is read.
+
+    ConvNeXt's is read one stage before the last at 56 and 112 px, and only the latter leaves the last a 3×3 grid.
+    """
+    return backbone == "convnextv2_tiny" and resolution == 112
 
 
 def scene(group: Group, device: torch.device) -> Scene:
@@ -95,6 +98,6 @@ def scene(group: Group, device: torch.device) -> Scene:
     prototypes = torch.rand(group.num_classes, *size, device=device)
     model.to(device).to(memory_format=torch.channels_last).eval()
     with torch.no_grad():
-        likeliest = model(images[:1]).argmax()  # its map is not all zero, which one of any class can be
+        likeliest = model(images[:1]).argmax()  # evidence against a class leaves its map all zero
     targets = (likeliest + torch.arange(group.batch, device=device)) % group.num_classes
     return Scene(model, layer, images, targets, prototypes)

@@ -5,10 +5,10 @@ threads. What a call holds differs: captum's runs the forward pass itself; pytor
 backward pass, and resizes and normalises in NumPy; torch-cam's leaves the forward pass to the caller, who runs it here.
 """
 
+import contextlib
 import copy
-import importlib.util
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,76 +17,90 @@ import batchcam
 from bench.timing.groups import Group, Scene
 from bench.timing.interleave import Call, Stopwatch
 
-#: How far maps may be from the reference, relative to its largest value; float32 in another order of sums gives 1e-5.
+#: How far an output may be from the reference, relative to its largest value; float32 in another order of sums: 1e-5.
 TOLERANCE = 1e-3
-
-#: What a call returns and the group's reference: how far they are apart, relative to the reference.
-Compare = Callable[[Any, Any], float]
-
-
-class Contender(NamedTuple):
-    """One side of a comparison: what it runs, and how far what comes out is from the reference."""
-
-    name: str
-    call: Call
-    compare: Compare
-
-
-class Absent(NamedTuple):
-    """A contender that is not measured, and why."""
-
-    name: str
-    reason: str
-
+#: Of how many classes the maps of the first image are compared.
+COMPARED_CLASSES = 10
 
 FLOOR = "forward"
 LOOP = "loop, backward()"
 AUTOGRAD_LOOP = "loop, autograd.grad"
 OURS = "explain"
+OURS_ALONE = "explain, map alone"
+ALL = "explain, all classes"
+ALL_ALONE = "explain, all classes, map alone"
 PEERS = ("captum", "torch-cam", "pytorch-grad-cam")
-_OWN = ("grad_cam", OURS, "explain, map alone", "explain, all classes", "explain, all classes, map alone")
+
+
+class Reference(NamedTuple):
+    """Grad-CAM by its definition, image by image, with nothing of this project's."""
+
+    logits: Tensor  # (N,classes)
+    maps: Tensor  # (N,h,w), of the targets
+    first: Tensor  # (at most COMPARED_CLASSES,h,w), of the first image
+
+
+#: What a call returned and the group's reference → how far they are apart, relative to the reference.
+Compare = Callable[[Any, Any], float]
+#: Sets a contender up; may raise whatever another library raises.
+SetUp = Callable[[], tuple[Call, Compare]]
 
 
 def names(group: Group) -> tuple[str, ...]:
     """Who is in a group, in the order of the tables: for growth and at the last stage the floor and ours, else all."""
+    ours = ("grad_cam", OURS, OURS_ALONE, ALL, ALL_ALONE)
     if group.kind == "growth" or group.last_stage:
-        return (FLOOR, *_OWN)
-    return (FLOOR, LOOP, AUTOGRAD_LOOP, *_OWN, *PEERS)
+        return (FLOOR, *ours)
+    return (FLOOR, LOOP, AUTOGRAD_LOOP, *ours, *PEERS)
 
 
-def reference(scene: Scene) -> Tensor:
-    """Grad-CAM by its definition, image by image, with nothing of this project's: (N,h,w)."""
-    return _autograd_loop(scene, Stopwatch())
+def contenders(scene: Scene) -> dict[str, SetUp]:
+    """Everyone by name, to be set up."""
+    return {
+        FLOOR: lambda: (lambda _: _forward(scene), lambda logits, expected: relative_error(logits, expected.logits)),
+        LOOP: lambda: (lambda watch: _old_loop(scene, watch), _error_of_targets),
+        AUTOGRAD_LOOP: lambda: (lambda watch: _autograd_loop(scene, watch)[1], _error_of_targets),
+        "grad_cam": lambda: (lambda watch: _grad_cam(scene, watch), _error_of_targets),
+        OURS: lambda: (lambda _: _explain(scene, scene.targets), _error_of_targets),
+        OURS_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
+        ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
+        ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
+        "captum": lambda: _captum(scene),
+        "torch-cam": lambda: _torchcam(scene),
+        "pytorch-grad-cam": lambda: _pytorch_grad_cam(scene),
+    }
 
 
-def contenders(scene: Scene, wanted: Collection[str]) -> list[Contender | Absent]:
-    """Those of the contenders that are wanted, set up."""
-    alone, all_alone = _prepared(scene, scene.targets), _prepared(scene, "all")
-    found: list[Contender | Absent] = [
-        Contender(FLOOR, lambda _: _forward(scene), lambda logits, _: 0.0),
-        Contender(LOOP, lambda watch: _old_loop(scene, watch), relative_error),
-        Contender(AUTOGRAD_LOOP, lambda watch: _autograd_loop(scene, watch), relative_error),
-        Contender("grad_cam", lambda watch: _grad_cam(scene, watch), relative_error),
-        Contender(OURS, lambda _: _explain(scene, scene.targets), relative_error),
-        Contender("explain, map alone", alone, relative_error),
-        Contender("explain, all classes", lambda _: _explain(scene, "all"), _error_of_all(scene)),
-        Contender("explain, all classes, map alone", all_alone, _error_of_all(scene)),
-    ]
-    found += [_peer(scene, name) for name in PEERS if name in wanted]
-    return [contender for contender in found if contender.name in wanted]
+def reference(scene: Scene) -> Reference:
+    """What everyone is compared with."""
+    logits, maps = _autograd_loop(scene, Stopwatch())
+    classes = torch.arange(min(COMPARED_CLASSES, logits.shape[1]), device=logits.device)
+    one_image = scene._replace(images=scene.images[:1].expand(len(classes), -1, -1, -1), targets=classes)
+    return Reference(logits, maps, _autograd_loop(one_image, Stopwatch())[1])
 
 
-def relative_error(maps: Tensor, expected: Tensor) -> float:
-    """max |M − reference| / max |reference|; infinite where shapes differ, a value is not finite or all are zero."""
-    if maps.shape != expected.shape or not maps.isfinite().all() or not expected.any():
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """max |found − expected| / max |expected|; infinite where shapes differ or a value is not finite."""
+    if found.shape != expected.shape or not found.isfinite().all():
         return float("inf")
-    return float((maps - expected).abs().max() / expected.abs().max())
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _error_of_targets(maps: Tensor, expected: Reference) -> float:
+    return relative_error(maps, expected.maps)
 
 
 def _error_of_all(scene: Scene) -> Compare:
-    """The maps of every class are compared at the targets'."""
+    """Maps of every class: those of the targets, and the first image's of several classes."""
     rows = torch.arange(len(scene.targets), device=scene.targets.device)
-    return lambda maps, expected: relative_error(maps[rows, scene.targets], expected)
+
+    def compare(maps: Tensor, expected: Reference) -> float:
+        if maps.ndim != 4 or maps.shape[:2] != expected.logits.shape:
+            return float("inf")
+        first = relative_error(maps[0, :COMPARED_CLASSES], expected.first)
+        return max(relative_error(maps[rows, scene.targets], expected.maps), first)
+
+    return compare
 
 
 def _forward(scene: Scene) -> Tensor:
@@ -99,37 +113,38 @@ def _old_loop(scene: Scene, watch: Stopwatch) -> Tensor:
     """The paper's old algorithm: hooks, and for each image a forward and a full backward pass."""
     A: list[Tensor] = []
     gradient: list[Tensor] = []
-    hooks = [
-        scene.layer.register_forward_hook(lambda module, args, output: A.append(output)),
-        scene.layer.register_full_backward_hook(lambda module, before, behind: gradient.extend(behind)),
-    ]
     maps = []
-    for image, target in zip(scene.images.split(1), scene.targets, strict=True):
-        logits = scene.model(image)
-        with watch:
-            scene.model.zero_grad()
-            logits[0, target].backward()
-            alpha = gradient.pop().mean((2, 3), keepdim=True)
-            maps.append((alpha * A.pop().detach()).sum(1).relu())
-    for hook in hooks:
-        hook.remove()
-    scene.model.zero_grad()
+    with contextlib.ExitStack() as stack:
+        hook = scene.layer.register_forward_hook(lambda module, args, output: A.append(output))
+        stack.callback(hook.remove)
+        hook = scene.layer.register_full_backward_hook(lambda module, before, behind: gradient.extend(behind))
+        stack.callback(hook.remove)
+        stack.callback(scene.model.zero_grad)
+        for image, target in zip(scene.images.split(1), scene.targets, strict=True):
+            logits = scene.model(image)
+            with watch:
+                scene.model.zero_grad()
+                logits[0, target].backward()
+                alpha = gradient.pop().mean((2, 3), keepdim=True)
+                maps.append((alpha * A.pop().detach()).sum(1).relu())
     return torch.cat(maps)
 
 
-def _autograd_loop(scene: Scene, watch: Stopwatch) -> Tensor:
-    """The loop that only differentiates as far as the layer."""
+def _autograd_loop(scene: Scene, watch: Stopwatch) -> tuple[Tensor, Tensor]:
+    """The loop that differentiates only as far as the layer: logits (N,classes) and maps (N,h,w)."""
     A: list[Tensor] = []
-    hook = scene.layer.register_forward_hook(lambda module, args, output: A.append(output))
-    maps = []
-    for image, target in zip(scene.images.split(1), scene.targets, strict=True):
-        logits = scene.model(image)
-        with watch:
-            activations = A.pop()
-            (gradient,) = torch.autograd.grad(logits[0, target], activations)
-            maps.append((gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1).relu())
-    hook.remove()
-    return torch.cat(maps)
+    found, maps = [], []
+    with contextlib.ExitStack() as stack:
+        hook = scene.layer.register_forward_hook(lambda module, args, output: A.append(output))
+        stack.callback(hook.remove)
+        for image, target in zip(scene.images.split(1), scene.targets, strict=True):
+            logits = scene.model(image)
+            with watch:
+                activations = A.pop()
+                (gradient,) = torch.autograd.grad(logits[0, target], activations)
+                maps.append((gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1).relu())
+            found.append(logits.detach())
+    return torch.cat(found), torch.cat(maps)
 
 
 def _grad_cam(scene: Scene, watch: Stopwatch) -> Tensor:
@@ -139,11 +154,11 @@ def _grad_cam(scene: Scene, watch: Stopwatch) -> Tensor:
         return batchcam.grad_cam(captured.activations, logits, scene.targets)
 
 
-def _explain(scene: Scene, targets: Any) -> Tensor:
+def _explain(scene: Scene, targets: Tensor | Literal["all"]) -> Tensor:
     return batchcam.explain(scene.model, scene.layer, scene.images, targets)[1]
 
 
-def _prepared(scene: Scene, targets: Any) -> Call:
+def _prepared(scene: Scene, targets: Tensor | Literal["all"]) -> Call:
     """The map alone, out of a forward pass that ran before, as `explain` runs it."""
     with torch.no_grad(), batchcam.capture(scene.layer) as captured:
         logits = scene.model(scene.images)
@@ -164,7 +179,7 @@ def _captum(scene: Scene) -> tuple[Call, Compare]:
         maps: Tensor = method.attribute(scene.images, target=scene.targets, relu_attributions=True)
         return maps[:, 0].detach()
 
-    return call, relative_error
+    return call, _error_of_targets
 
 
 def _torchcam(scene: Scene) -> tuple[Call, Compare]:
@@ -180,7 +195,7 @@ def _torchcam(scene: Scene) -> tuple[Call, Compare]:
             maps: Tensor = method(targets, logits, normalized=False)[0]
         return maps
 
-    return call, relative_error
+    return call, _error_of_targets
 
 
 def _pytorch_grad_cam(scene: Scene) -> tuple[Call, Compare]:
@@ -195,28 +210,13 @@ def _pytorch_grad_cam(scene: Scene) -> tuple[Call, Compare]:
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
         return (maps - low) / (high - low + 1e-7)
 
-    def compare(maps: Tensor, expected: Tensor) -> float:
+    def compare(maps: Tensor, expected: Reference) -> float:
         resized = torch.nn.functional.interpolate(
-            normalised(expected)[:, None], scene.images.shape[2:], mode="bilinear", align_corners=False
+            normalised(expected.maps)[:, None], scene.images.shape[2:], mode="bilinear", align_corners=False
         )
         return relative_error(maps, normalised(resized[:, 0]).cpu())
 
     return lambda _: torch.from_numpy(method(input_tensor=own.images, targets=targets)), compare
-
-
-#: The module that a library comes in, and how it is set up.
-_PEERS: dict[str, tuple[str, Callable[[Scene], tuple[Call, Compare]]]] = {
-    "captum": ("captum", _captum),
-    "torch-cam": ("torchcam", _torchcam),
-    "pytorch-grad-cam": ("pytorch_grad_cam", _pytorch_grad_cam),
-}
-
-
-def _peer(scene: Scene, name: str) -> Contender | Absent:
-    module, set_up = _PEERS[name]
-    if importlib.util.find_spec(module) is None:
-        return Absent(name, f"{name} is not installed")
-    return Contender(name, *set_up(scene))
 
 
 def _with_own_model(scene: Scene) -> Scene:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -45,13 +46,12 @@ class Seconds(NamedTuple):
 
 
 def one_round(calls: Mapping[str, Call], number: int) -> dict[str, Seconds]:
-    """Time each call once. Which of them is first changes with the number of the round.
+    """Time each call once, in an order drawn for the number of the round.
 
-    A fixed order would always give one call the caches that the same other one has left.
+    A fixed order, even one that rotates, would always give a call the caches and the heap that the same other one left.
     """
-    names = list(calls)
-    turn = number % len(names)
-    return {name: _timed(calls[name]) for name in names[turn:] + names[:turn]}
+    order = random.Random(number).sample(list(calls), len(calls))
+    return {name: _timed(calls[name]) for name in order}
 
 
 def _timed(call: Call) -> Seconds:

@@ -8,8 +8,8 @@ import torch
 
 from bench.timing import inference, training
 from bench.timing.groups import Group, scene
-from bench.timing.inference import TOLERANCE, Absent, Contender
-from bench.timing.interleave import Seconds, Stopwatch, no_collection, one_round
+from bench.timing.inference import TOLERANCE, SetUp
+from bench.timing.interleave import Call, Seconds, Stopwatch, no_collection, one_round
 from bench.timing.memory import peak_bytes
 
 #: Rounds of a group: 6 are the least that give the median a 95 % interval (1 − 2 · ½⁶ = .97).
@@ -48,15 +48,21 @@ def measure(
     wanted = names(group) if wanted is None else wanted
     _settle_allocator()
     stage = scene(group, device)
-    found: list[Contender | Absent]
+    set_ups: dict[str, SetUp]
     expected: Any
     if group.kind == "step":
-        found, expected = training.contenders(stage, wanted), training.reference(stage)
+        set_ups, expected = training.contenders(stage), training.reference(stage, wanted)
     else:
-        found, expected = inference.contenders(stage, wanted), inference.reference(stage)
-    results = {c.name: _first(group, stage.layer_name, c, expected, device) for c in found}
-    running = {c.name: c.call for c in found if isinstance(c, Contender) and results[c.name].status == "ok"}
-    rounds = _timed(running, seconds)
+        set_ups, expected = inference.contenders(stage), inference.reference(stage)
+        if not expected.maps.any():
+            reason = "not measured: by the definition all maps are zero, so nothing can be compared"
+            return [Measured(group, name, stage.layer_name, reason) for name in wanted]
+    results, calls = {}, {}
+    for name in wanted:
+        call, results[name] = _first(Measured(group, name, stage.layer_name, "ok"), set_ups[name], expected, device)
+        if call is not None:
+            calls[name] = call
+    rounds = _timed(calls, seconds)
     return [_with_seconds(result, [r[name] for r in rounds if name in r]) for name, result in results.items()]
 
 
@@ -69,31 +75,32 @@ def _settle_allocator() -> None:
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
-def _timed(calls: dict[str, Any], seconds: float) -> list[dict[str, Seconds]]:
+def _first(measured: Measured, set_up: SetUp, expected: Any, device: torch.device) -> tuple[Call | None, Measured]:
+    """Set a contender up and run it once: that warms up, shows the peak of memory, and decides whether it is timed."""
+    kept: list[Any] = []
+    try:
+        call, compare = set_up()
+        peak = peak_bytes(lambda: kept.append(call(Stopwatch())), device)
+        difference = compare(kept[0], expected)
+    except ModuleNotFoundError as absent:
+        return None, measured._replace(status=f"not measured: {absent.name} is not installed")
+    except Exception as error:  # another library's may be any; it must cost its own row only
+        sentence = " ".join(str(error).split())
+        return None, measured._replace(status=f"not measured: {type(error).__name__}: {sentence}")
+    if not difference <= TOLERANCE:
+        return None, measured._replace(status=f"wrong: differs by {difference:.2g} of the largest value")
+    return call, measured._replace(error=difference, peak_bytes=peak)
+
+
+def _timed(calls: dict[str, Call], seconds: float) -> list[dict[str, Seconds]]:
     rounds: list[dict[str, Seconds]] = []
     spent = 0.0
     with no_collection():
-        while len(rounds) < LEAST_ROUNDS or (spent < seconds and len(rounds) < MOST_ROUNDS):
+        while calls and (len(rounds) < LEAST_ROUNDS or (spent < seconds and len(rounds) < MOST_ROUNDS)):
             gc.collect()  # between rounds: what other libraries leave in cycles can be gigabytes
             rounds.append(one_round(calls, len(rounds)))
             spent += sum(s.call for s in rounds[-1].values())
     return rounds
-
-
-def _first(group: Group, layer: str, contender: Contender | Absent, expected: Any, device: torch.device) -> Measured:
-    """The first run: it warms up, shows the peak of memory, and its output decides whether the rest is timed."""
-    if isinstance(contender, Absent):
-        return Measured(group, contender.name, layer, f"not measured: {contender.reason}")
-    kept: list[Any] = []
-    try:
-        peak = peak_bytes(lambda: kept.append(contender.call(Stopwatch())), device)
-    except Exception as error:  # another library's may be any; it must cost its own row only
-        sentence = " ".join(str(error).split())
-        return Measured(group, contender.name, layer, f"not measured: {type(error).__name__}: {sentence}")
-    difference = contender.compare(kept[0], expected)
-    if not difference <= TOLERANCE:
-        return Measured(group, contender.name, layer, f"wrong: differs by {difference:.2g} of the largest value")
-    return Measured(group, contender.name, layer, "ok", difference, peak)
 
 
 def _with_seconds(result: Measured, rounds: list[Seconds]) -> Measured:

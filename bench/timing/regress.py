@@ -55,7 +55,7 @@ PLANS = (
 class Expectation(BaseModel):
     """What expected.json holds."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     layout: Literal[1]
     machine: str
     ratios: dict[str, Annotated[float, Field(gt=0)]]
@@ -76,7 +76,7 @@ def regress(
     """Measure all rows and compare them with the expectation; or, with `update`, write it anew.
 
     A row beyond its band is measured a second time, and broken only if it is beyond it again: a neighbour that woke up
-    is gone by then, a regression is not.
+    is gone by then, a regression is not. What is wrong or could not be measured is broken at once.
 
     Returns:
         The table in Markdown, and a sentence for each row that broke.
@@ -91,7 +91,7 @@ def regress(
     try:
         rows = [row for plan in plans for row in _rows(plan)]
         if not update:
-            beyond = {row.name for row in rows if _sentence(row, expected)}
+            beyond = {row.name for row in rows if not row.problem and _sentence(row, expected)}
             again = [row for plan in plans if beyond.intersection(_names(plan)) for row in _rows(plan)]
             second = {row.name: row for row in again if row.name in beyond}
             rows = [second.get(row.name, row) for row in rows]
@@ -124,7 +124,8 @@ def _ratios(plan: Plan, found: Mapping[str, Measured]) -> list[Row]:
 
 def _row(plan: Plan, kind: str, above: Measured, below: Measured) -> Row:
     what = f"{above.contender} ÷ {below.contender}"
-    place = f"{plan.group.kind}, {plan.group.backbone}, {plan.group.resolution} px"
+    group = plan.group
+    place = f"{group.kind}, {group.backbone}, {group.resolution} px, batch {group.batch}"
     name = f"{place}: {what}{', memory' if kind == 'memory' else ''}"
     problem = next((m.status for m in (above, below) if m.status != "ok"), "")
     if problem:
@@ -183,15 +184,17 @@ def _read(path: Path, plans: Sequence[Plan]) -> dict[str, float]:
         read = Expectation.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BenchError(f"cannot read {path} ({error.strerror}): {remedy}") from None
-    except json.JSONDecodeError as error:
-        raise BenchError(f"{path} is not JSON ({error}): {remedy}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BenchError(f"{path} has another layout ({where}: {first['msg'].lower()}): {remedy}") from None
-    lacking = [name for plan in plans for name in _names(plan) if name not in read.ratios]
-    if lacking:
+    except ValueError as error:  # also bytes that are no text
+        raise BenchError(f"{path} is not JSON ({error}): {remedy}") from None
+    rows = [name for plan in plans for name in _names(plan)]
+    if lacking := [name for name in rows if name not in read.ratios]:
         raise BenchError(f"{path} has no expectation for {lacking[0]!r}: {remedy}")
+    if superfluous := [name for name in read.ratios if name not in rows]:
+        raise BenchError(f"{path} expects {superfluous[0]!r}, which is not measured: {remedy}")
     return read.ratios
 
 

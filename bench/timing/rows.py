@@ -11,12 +11,13 @@ from bench.intervals import median_interval
 from bench.timing import inference, training
 
 GROUP = ["kind", "backbone", "layer", "resolution", "batch", "classes"]
-#: What a contender is divided by, or divides: the name of the columns, and whose it is.
+#: Ratios of seconds: the name of the columns, and whose they are.
 RATIOS = {
-    "floor_ratio": "its seconds ÷ those of the plain forward pass, or of the `ce` step",
-    "map_floor_ratio": "the seconds of its map alone ÷ those of the plain forward pass",
-    "ours_ratio": "its seconds ÷ those of `explain`",
-    "speedup": "the seconds of the old loop ÷ its own",
+    "floor_ratio": "a call ÷ the plain forward pass, or a step ÷ the `ce` step",
+    "map_floor_ratio": "a map alone ÷ the plain forward pass",
+    "ours_ratio": "a call ÷ `explain`",
+    "map_ours_ratio": "a map alone ÷ the map alone of `explain`",
+    "speedup": "the old loop ÷ a call",
 }
 COLUMNS = [
     "device",
@@ -34,8 +35,8 @@ COLUMNS = [
 ]
 
 
-def rows(path: Path) -> pd.DataFrame:
-    """A row for every contender of a device's timings, measured or not, with the columns `COLUMNS`.
+def read(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The parameters that a device's timings were made with, and a row for every contender, measured or not.
 
     Raises:
         BenchError: the file is not what the timing suite writes.
@@ -44,15 +45,15 @@ def rows(path: Path) -> pd.DataFrame:
         content = json.loads(path.read_text(encoding="utf-8"))
         machine = content["machine_info"]
         found = [{**b["extra_info"], "data": b["stats"]["data"]} for b in content["benchmarks"]]
-        absent = content["not_measured"]
-        table = pd.DataFrame([*found, *absent]).assign(device=machine["device"], machine=_machine(machine))
+        table = pd.DataFrame([*found, *content["not_measured"]])
+        table = table.assign(device=machine["device"], machine=_machine(machine))
         groups = [_with_ratios(group) for _, group in table.groupby(GROUP, sort=False)]
+        counts = dict.fromkeys(("rounds", "peak_bytes"), "Int64")
+        return machine["parameters"], pd.concat(groups).reindex(columns=COLUMNS).astype(counts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(
             f"{path} is not what `python -m bench time` writes ({type(error).__name__}: {error}): make it anew"
         ) from error
-    counts = dict.fromkeys(("rounds", "peak_bytes"), "Int64")
-    return pd.concat(groups).reindex(columns=COLUMNS).astype(counts)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -78,6 +79,7 @@ def _with_ratios(group: pd.DataFrame) -> pd.DataFrame:
             "floor_ratio": (seconds, _data(data, floor)),
             "map_floor_ratio": (alone, _data(data, floor)),
             "ours_ratio": (seconds, _data(data, inference.OURS)),
+            "map_ours_ratio": (alone, _data(data, inference.OURS_ALONE)),
             "speedup": (_data(data, inference.LOOP), seconds),
         }
         made = {"rounds": len(seconds), "seconds": median_interval(seconds).median}

@@ -13,16 +13,18 @@ from bench.tables import Block, Table, shown
 from bench.timing import inference, training
 from bench.timing.rows import COLUMNS, GROUP, records
 
-_MAPS = (inference.FLOOR, inference.LOOP, inference.AUTOGRAD_LOOP, "grad_cam", inference.OURS, "explain, all classes")
+_MAPS = (inference.FLOOR, inference.LOOP, inference.AUTOGRAD_LOOP, "grad_cam", inference.OURS, inference.ALL)
 #: The part of a call that makes the map: whose column it stands in, and where it was measured.
 _ALONE = {
     inference.LOOP: inference.LOOP,
     inference.AUTOGRAD_LOOP: inference.AUTOGRAD_LOOP,
     "grad_cam": "grad_cam",
-    inference.OURS: "explain, map alone",
-    "explain, all classes": "explain, all classes, map alone",
+    inference.OURS: inference.OURS_ALONE,
+    inference.ALL: inference.ALL_ALONE,
     "torch-cam": "torch-cam",
 }
+#: Whole numbers, some of which a device without timings leaves out.
+_COUNTS = ("resolution", "batch", "classes", "rounds", "peak_bytes")
 _NOTES = [
     "A ratio is the median over the rounds of a group, in each of which everyone runs once, in turns; in brackets the"
     " 95 % interval of that median from order statistics, which needs six rounds. CSV: seconds, bytes and rounds.",
@@ -30,8 +32,10 @@ _NOTES = [
     " backward pass, resizes and normalises; with torch-cam's, the caller's forward pass is counted. A map alone is"
     " given where a call lets it be told apart.",
     "Memory: the most bytes that torch's allocator held above the start of the call.",
-    "Everything is channels-last and in float32, with random weights and images. Before it is timed, everyone's output"
-    f" is compared with the definition, image by image, to {inference.TOLERANCE:g} of the largest value.",
+    "Everything is channels-last and in float32 (on a GPU, training steps under bfloat16 autocast), with random weights"
+    f" and images. Before it is timed, everyone's output is compared with the definition, to {inference.TOLERANCE:g} of"
+    " the largest value (all classes: the targets', and ten of the first image; a step: its loss, and a gradient).",
+    "–: not among those that are compared there.",
     "The paper's own timings: not available (only its abstracts and figure captions could be read).",
 ]
 
@@ -40,7 +44,7 @@ def read(path: Path) -> pd.DataFrame:
     """timing.csv; raise `BenchError` if it is missing or is not what `collect` writes."""
     remedy = "python -m bench collect makes it"
     try:
-        rows = pd.read_csv(path, dtype={"status": str, "machine": str})
+        rows = pd.read_csv(path, dtype={"status": str, "machine": str} | dict.fromkeys(_COUNTS, "Int64"))
     except FileNotFoundError:
         raise BenchError(f"{path} is not there: {remedy}") from None
     except (OSError, ValueError) as error:
@@ -65,19 +69,20 @@ def timing(rows: pd.DataFrame) -> Table:
             continue
         blocks += [block for block in _blocks(timed, str(device).upper()) if not block.cells.empty]
         notes.append(f"{str(device).upper()}: {timed['machine'].iloc[0]}.")
-        for _, row in timed[timed["status"] != "ok"].iterrows():
-            notes.append(f"{_where(row)}, {row['contender']}: {row['status']}.")
+        notes += _absent(timed)
     return Table("timing", rows, blocks, [*_NOTES, *notes])
 
 
 def _blocks(rows: pd.DataFrame, device: str) -> list[Block]:
     maps, steps, growth = (rows[rows["kind"] == kind] for kind in ("maps", "step", "growth"))
-    everyone = [*_MAPS, *inference.PEERS]
+    peers, everyone = inference.PEERS, [*_MAPS, *inference.PEERS]
     return [
-        Block(f"{device}, maps at inference: whole call ÷ plain forward pass", _frame(maps, everyone, _floor), None),
+        Block(f"{device}, maps at inference: whole call ÷ plain forward pass", _frame(maps, _MAPS, _floor), None),
+        Block(f"{device}, other libraries: whole call ÷ plain forward pass", _frame(maps, peers, _floor), None),
+        Block(f"{device}, other libraries: whole call ÷ explain's", _frame(maps, peers, _ours), None),
         Block(f"{device}, maps at inference: map alone ÷ plain forward pass", _frame(maps, _ALONE, _alone), None),
+        Block(f"{device}, other libraries: map alone ÷ explain's", _frame(maps, ["torch-cam"], _ours_alone), None),
         Block(f"{device}, maps at inference: old loop ÷ whole call", _frame(maps, everyone[2:], _speedup), None),
-        Block(f"{device}, other libraries: whole call ÷ explain", _frame(maps, inference.PEERS, _ours), None),
         Block(f"{device}, maps at inference: peak memory ÷ plain forward pass", _frame(maps, everyone, _memory), None),
         Block(f"{device}, training step ÷ ce step", _frame(steps, training.NAMES, _floor), None),
         Block(f"{device}, training step: peak memory ÷ ce step", _frame(steps, training.NAMES, _memory), None),
@@ -87,7 +92,7 @@ def _blocks(rows: pd.DataFrame, device: str) -> list[Block]:
 
 
 def _grown() -> list[str]:
-    return [inference.FLOOR, "grad_cam", inference.OURS, "explain, all classes"]
+    return [inference.FLOOR, "grad_cam", inference.OURS, inference.ALL]
 
 
 def _frame(rows: pd.DataFrame, contenders: Sequence[str] | dict[str, str], cell: Callable[..., str]) -> pd.DataFrame:
@@ -101,7 +106,7 @@ def _frame(rows: pd.DataFrame, contenders: Sequence[str] | dict[str, str], cell:
         line |= {"batch": str(first["batch"])}
         if first["kind"] == "growth":
             line["classes"] = str(first["classes"])
-        line["n"] = str(int(group["rounds"].max())) if group["rounds"].notna().any() else "0"
+        line["n"] = str(group["rounds"].max()) if group["rounds"].notna().any() else "0"
         cells = {name: _text(by_name.get(source), cell) for name, source in measured.items()}
         if any(text != "–" for text in cells.values()):
             made.append(line | cells)
@@ -126,35 +131,51 @@ def _text(row: dict[str, Any] | None, cell: Callable[..., str]) -> str:
 def _floor(row: dict[str, Any]) -> str:
     if row["contender"] in (inference.FLOOR, training.FLOOR):
         return f"{row['seconds'] * 1e3:.3g} ms"
-    return _ratio(row, "floor_ratio")
+    return _ratio(row, "floor_ratio", "no floor")
 
 
 def _alone(row: dict[str, Any]) -> str:
-    return _ratio(row, "map_floor_ratio")
+    return _ratio(row, "map_floor_ratio", "no floor")
 
 
 def _speedup(row: dict[str, Any]) -> str:
-    return _ratio(row, "speedup")
+    return _ratio(row, "speedup", "no loop")
 
 
 def _ours(row: dict[str, Any]) -> str:
-    return _ratio(row, "ours_ratio")
+    return _ratio(row, "ours_ratio", "no explain")
+
+
+def _ours_alone(row: dict[str, Any]) -> str:
+    return _ratio(row, "map_ours_ratio", "no explain")
 
 
 def _memory(row: dict[str, Any]) -> str:
     if row["contender"] in (inference.FLOOR, training.FLOOR):
         return f"{row['peak_bytes'] / 2**20:.3g} MiB"
-    return f"{row['memory_ratio']:.2f}"
+    return "no floor" if math.isnan(row["memory_ratio"]) else f"{row['memory_ratio']:.2f}"
 
 
-def _ratio(row: dict[str, Any], name: str) -> str:
-    """1.02 [1.00, 1.05]; three digits from 10 on."""
+def _ratio(row: dict[str, Any], name: str, without: str) -> str:
+    """1.02 [1.00, 1.05], or from 10 on 12.3; `without` where the other side was not measured."""
     values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
     if math.isnan(values[0]):
-        return "–"
+        return without
     middle, low, high = (f"{value:.{2 if abs(value) < 10 else 1}f}" for value in values)
     return middle if math.isnan(values[1]) else f"{middle} [{low}, {high}]"
 
 
-def _where(row: pd.Series) -> str:
-    return f"{shown(row['backbone'])}, {row['resolution']} px, batch {row['batch']}"
+def _absent(rows: pd.DataFrame) -> list[str]:
+    """A note for everyone who was not measured and each reason, with the groups where that is so."""
+    notes = []
+    for (contender, status), group in rows[rows["status"] != "ok"].groupby(["contender", "status"], sort=False):
+        everywhere = len(group) == (rows["contender"] == contender).sum()
+        places = "" if everywhere else f" ({'; '.join(_where(row) for row in records(group))})"
+        notes.append(f"{contender}: {status}{places}.")
+    return notes
+
+
+def _where(row: dict[str, Any]) -> str:
+    """A group in words."""
+    size = f"{row['resolution']} px, batch {row['batch']}, {row['classes']} classes"
+    return f"{row['kind']}, {shown(row['backbone'])} at {row['layer']}, {size}"
