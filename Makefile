@@ -20,7 +20,7 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
-# Has anything become slower, or does it need more memory? About a minute.
+# Has anything become slower, or does it need more memory? Less than a minute.
 regress: .venv/installed
 	$(BIN)/python -m bench regress
 

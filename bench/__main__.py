@@ -203,7 +203,7 @@ def regress(
     update: Annotated[bool, typer.Option("--update", help="Write the expectation anew instead")] = False,
     expectation: Annotated[Path | None, typer.Option(help="Other than bench/timing/expected.json")] = None,
 ) -> None:
-    """Check that nothing has become slower or needs more memory; about a minute, at one thread.
+    """Check that nothing has become slower or needs more memory; less than a minute, at one thread.
 
     Measures ratios (explain to a plain forward pass, the loop to explain, guided steps to the cross-entropy step, in
     time and in allocated bytes), compares them with the expectation, and exits with 1 if one is beyond its noise band.

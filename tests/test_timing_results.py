@@ -130,7 +130,7 @@ def test_a_device_without_timings_is_told_and_spoils_no_number(table: pd.DataFra
     assert "* CUDA: not measured (missing)." in tables.markdown(made)
     assert made.blocks[0].cells.iloc[0][["px", "batch", "n"]].tolist() == ["23", "8", "6"]
     drawn = timing_figures.drawn(read)
-    assert drawn["timing-step-cpu"].axes[0].get_title() == "ResNet-18, 23 px, layer4, batch 8"
+    assert drawn["timing-step-cpu"].axes[0].get_title() == "ResNet-18, 23 px\nread at layer4\nbatch 8"
 
 
 def test_without_its_floor_a_contender_has_no_ratio_and_that_is_said(tmp_path: Path) -> None:

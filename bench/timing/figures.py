@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from bench.backbones import NAMES as BACKBONES
 from bench.tables import in_order, shown
@@ -42,13 +43,13 @@ def drawn(rows: pd.DataFrame) -> dict[str, Figure]:
 def _maps(rows: pd.DataFrame, machine: str) -> Figure:
     """Seconds per image against batch size, whole calls; a panel per backbone, layer and resolution."""
     panels = _by_place(rows)
-    figure, axes = _grid(len(panels), 3.4, 2.9)
+    figure, axes = _grid(len(panels), 3.4, 3.0)
     for axis, (title, here) in zip(axes, panels, strict=True):
         for contender in (inference.FLOOR, *_LOOKS):
             line = here[here["contender"] == contender].sort_values("batch")
             axis.plot(line["batch"], line["seconds"] / line["batch"] * 1e3, **_line(contender))
-        axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per image", title=title)
-        _ticks(axis, here, "batch")
+        axis.set(xlabel="batch size", ylabel="ms per image", title=title)
+        _logarithmic(axis, in_order(here.sort_values("batch"), "batch"))
     drawn = [name for name in (inference.FLOOR, *_LOOKS) if name in set(rows["contender"])]
     return _finished(figure, f"A Grad-CAM map for each image, whole call, {machine}", drawn)
 
@@ -57,7 +58,7 @@ def _steps(rows: pd.DataFrame, machine: str) -> Figure:
     """A training step ÷ the cross-entropy step, with intervals; a panel per backbone, layer and resolution."""
     panels = _by_place(rows)
     losses = [name for name in training.NAMES if name != training.FLOOR]
-    figure, axes = _grid(len(panels), 3.6, 2.6)
+    figure, axes = _grid(len(panels), 3.8, 2.8)
     for axis, (title, here) in zip(axes, panels, strict=True):
         for y, loss in enumerate(losses):
             for row in records(here[here["contender"] == loss]):
@@ -68,7 +69,7 @@ def _steps(rows: pd.DataFrame, machine: str) -> Figure:
         axis.set_yticks(range(len(losses)), losses)
         axis.set_ylim(len(losses) - 0.5, -0.5)
         axis.set_xlim(min(0.9, axis.get_xlim()[0]), max(1.5, axis.get_xlim()[1]))
-        axis.set(xlabel="time of a step ÷ ce step", title=f"{title}, batch {here['batch'].iloc[0]}")
+        axis.set(xlabel="time of a step ÷ ce step", title=f"{title}\nbatch {here['batch'].iloc[0]}")
         axis.grid(axis="x", color="0.9")
     return _finished(figure, f"What a guided training step costs, {machine}", ())
 
@@ -79,15 +80,18 @@ def _by_place(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for backbone in (name for name in BACKBONES if name in set(rows["backbone"])):
         here = rows[rows["backbone"] == backbone].sort_values(["resolution", "layer"])
         for (resolution, layer), place in here.groupby(["resolution", "layer"], sort=False):
-            found.append((f"{shown(backbone)}, {resolution} px, {layer}", place))
+            found.append((f"{shown(backbone)}, {resolution} px\nread at {layer}", place))
     return found
 
 
-def _ticks(axis: Axes, rows: pd.DataFrame, column: str) -> None:
-    """A tick for each value, written as it is."""
-    values = in_order(rows.sort_values(column), column)
-    axis.set_xticks(values, values)
-    axis.tick_params(axis="x", which="minor", bottom=False)
+def _logarithmic(axis: Axes, values: Sequence[int], labels: Sequence[str] | None = None) -> None:
+    """Both scales logarithmic, with a tick for each value below, and plain numbers at the left."""
+    axis.set(xscale="log", yscale="log")
+    axis.set_xticks(values, labels or [str(value) for value in values])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
 
 
 def _growth(rows: pd.DataFrame, machine: str) -> Figure:
@@ -104,11 +108,11 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
             for contender in shown_names:
                 line = here[here["contender"] == contender]
                 axis.plot(line[varied], line[value] * factor, **_line(contender))
-            axis.set(xscale="log", yscale="log", xlabel=varied, ylabel=f"{label} per call" if column == 0 else None)
-            _ticks(axis, here, varied)
-            if varied == "resolution":  # the layer is chosen for the map, and changes with the resolution
-                layers = here.drop_duplicates(varied).set_index(varied)["layer"]
-                axis.set_xticks(list(layers.index), [f"{px}\n{layer}" for px, layer in layers.items()])
+            axis.set(xlabel=varied, ylabel=f"{label} per call" if column == 0 else None)
+            points = here.drop_duplicates(varied)
+            # The layer is chosen for the map, and changes with the resolution.
+            names = [f"{px}\n{at}" for px, at in zip(points[varied], points["layer"], strict=True)]
+            _logarithmic(axis, points[varied].tolist(), names if varied == "resolution" else None)
             axis.set_title(", ".join(f"{name} {base[name]}" for name in others))
     backbone = shown(rows["backbone"].iloc[0])
     return _finished(figure, f"How the cost of maps grows: {backbone}, {machine}", shown_names)

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     seconds: float
 
 
-_MAPS = (inference.FLOOR, inference.LOOP, inference.OURS, "explain, all classes")
+_MAPS = (inference.FLOOR, inference.LOOP, inference.OURS, inference.ALL)
 PLANS = (
     Plan(Group("maps", "simple_cnn", 23, 32), _MAPS, 4.0),
     Plan(Group("maps", "resnet18", 112, 8), _MAPS, 8.0),

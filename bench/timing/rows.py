@@ -11,14 +11,14 @@ from bench.intervals import median_interval
 from bench.timing import inference, training
 
 GROUP = ["kind", "backbone", "layer", "resolution", "batch", "classes"]
-#: Ratios of seconds: the name of the columns, and whose they are.
-RATIOS = {
-    "floor_ratio": "a call ÷ the plain forward pass, or a step ÷ the `ce` step",
-    "map_floor_ratio": "a map alone ÷ the plain forward pass",
-    "ours_ratio": "a call ÷ `explain`",
-    "map_ours_ratio": "a map alone ÷ the map alone of `explain`",
-    "speedup": "the old loop ÷ a call",
-}
+#: Ratios of seconds, each with the two ends of its interval behind it.
+RATIOS = (
+    "floor_ratio",  # a call ÷ the plain forward pass, or a step ÷ the `ce` step
+    "map_floor_ratio",  # a map alone ÷ the plain forward pass
+    "ours_ratio",  # a call ÷ `explain`
+    "map_ours_ratio",  # a map alone ÷ that of `explain`
+    "speedup",  # the old loop ÷ a call
+)
 COLUMNS = [
     "device",
     *GROUP,
