@@ -106,7 +106,7 @@ def test_the_table_shows_ratios_and_the_reason_of_every_gap(table: pd.DataFrame)
     whole = blocks["CPU, maps at inference: whole call ÷ plain forward pass"]
     peers = blocks["CPU, other libraries: whole call ÷ plain forward pass"]
     assert whole[["backbone", "read at", "px", "batch", "n"]].tolist() == ["ResNet-18", "layer4", "23", "8", "6"]
-    assert whole["forward"] == "2.5e+03 ms"
+    assert whole["forward"] == "2,500 ms"
     assert whole["explain"] == "2.00 [2.00, 8.00]"
     assert (peers["captum"], whole["grad_cam"], peers["pytorch-grad-cam"]) == ("not measured", "wrong", "–")
     assert blocks["CPU, maps at inference: old loop ÷ whole call"]["explain"] == "2.92 [2.00, 10.0]"

@@ -65,12 +65,13 @@ def _steps(rows: pd.DataFrame, machine: str) -> Figure:
                 ratio, low, high = (row[f"floor_ratio{end}"] for end in ("", "_low", "_high"))
                 ends = None if math.isnan(low) else [[ratio - low], [high - ratio]]
                 axis.errorbar(ratio, y, xerr=ends, fmt="o", color="#0B3C5D", capsize=3)
-        axis.axvline(1, color=_FLOOR_COLOUR, linewidth=2, zorder=0)
+        axis.axvline(1, color=_FLOOR_COLOUR, linewidth=2, zorder=1)
         axis.set_yticks(range(len(losses)), losses)
         axis.set_ylim(len(losses) - 0.5, -0.5)
         axis.set_xlim(min(0.9, axis.get_xlim()[0]), max(1.5, axis.get_xlim()[1]))
         axis.set(xlabel="time of a step ÷ ce step", title=f"{title}\nbatch {here['batch'].iloc[0]}")
         axis.grid(axis="x", color="0.9")
+        axis.set_axisbelow(True)
     return _finished(figure, f"What a guided training step costs, {machine}", ())
 
 

@@ -130,7 +130,7 @@ def _text(row: dict[str, Any] | None, cell: Callable[..., str]) -> str:
 
 def _floor(row: dict[str, Any]) -> str:
     if row["contender"] in (inference.FLOOR, training.FLOOR):
-        return f"{row['seconds'] * 1e3:.3g} ms"
+        return f"{_three_digits(row['seconds'] * 1e3)} ms"
     return _ratio(row, "floor_ratio", "no floor")
 
 
@@ -152,8 +152,13 @@ def _ours_alone(row: dict[str, Any]) -> str:
 
 def _memory(row: dict[str, Any]) -> str:
     if row["contender"] in (inference.FLOOR, training.FLOOR):
-        return f"{row['peak_bytes'] / 2**20:.3g} MiB"
+        return f"{_three_digits(row['peak_bytes'] / 2**20)} MiB"
     return "no floor" if math.isnan(row["memory_ratio"]) else f"{row['memory_ratio']:.2f}"
+
+
+def _three_digits(value: float) -> str:
+    """0.453, 12.6 or 2,860: three digits, and no power of ten."""
+    return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _ratio(row: dict[str, Any], name: str, without: str) -> str:
