@@ -129,8 +129,8 @@ def expect(tmp_path: Path, ratio: float) -> Path:
         ("time", [0.1, 9], False, 1),  # faster is fine
         ("memory", [1.06, 1.06], True, 0),
         ("memory", [1.04, 9], False, 1),
-        ("speed-up", [0.61, 9], False, 1),
-        ("speed-up", [0.59, 0.59], True, 0),
+        ("speed-up", [0.81, 9], False, 1),
+        ("speed-up", [0.79, 0.79], True, 0),
         ("speed-up", [9.0, 9], False, 1),
     ],
 )

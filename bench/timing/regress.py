@@ -1,7 +1,7 @@
 """The check that notices when something gets slower: ratios measured now against a committed expectation.
 
 Seconds differ from machine to machine and from minute to minute; ratios of two calls that take turns, at one thread,
-hardly do. Beside a busy neighbour on the second core they stayed within a few per cent.
+hardly do: beside a busy neighbour on the second core they stayed within 7 % of what was expected.
 """
 
 import json
@@ -29,7 +29,7 @@ BANDS = {
     # Half of the 30 % of extra work that must be noticed.
     "time": 0.15,
     # The loop allocates the gradient of every weight anew for each image, and what that costs is up to the allocator.
-    "speed-up": 0.4,
+    "speed-up": 0.2,
     # The allocator's bytes are the same in every run; another version of torch may allocate a little otherwise.
     "memory": 0.05,
 }
