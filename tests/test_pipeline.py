@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from bench import train
 from bench.__main__ import app
 from bench.params import load
+from bench.timing import run
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {
@@ -72,6 +73,16 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         assert stage.cmd.startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
         assert [out.def_path for out in stage.outs] == [str(params.runs / cell.name)]
         assert all(out.use_cache for out in stage.outs)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_timings_stage_depends_on_what_can_change_it(name: str, stages: dict[str, dict[str, Any]]) -> None:
+    params = load(ROOT / PROFILES[name])
+    for device in params.timing.devices:
+        *files, settings = stages[name][f"time@{device}"].deps
+        assert sorted(d.def_path for d in files) == sorted(["batchcam", *(f"bench/{module}" for module in run.CODE)])
+        keys = {"batch": f"batch.{device}"}
+        assert set(settings.params) == {f"timing.{keys.get(k, k)}" for k in params.timing.settings(device)}
 
 
 def test_the_modules_that_a_cell_depends_on_are_there_and_none_of_them_is_report_code() -> None:

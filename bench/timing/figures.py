@@ -14,6 +14,7 @@ from bench.backbones import NAMES as BACKBONES
 from bench.tables import in_order, shown
 from bench.timing import inference, training
 from bench.timing.rows import records
+from bench.timing.table import GROWN
 
 _FLOOR_COLOUR = "#8A8A8A"
 #: Contender → colour and marker (Okabe and Ito's palette; ours in the strongest).
@@ -98,7 +99,6 @@ def _logarithmic(axis: Axes, values: Sequence[int], labels: Sequence[str] | None
 def _growth(rows: pd.DataFrame, machine: str) -> Figure:
     """Time and memory of a call against batch size, resolution and number of classes, the others held."""
     base = {name: rows[name].mode()[0] for name in ("batch", "resolution", "classes")}
-    shown_names = (inference.FLOOR, "grad_cam", inference.OURS, inference.ALL)
     figure = Figure(figsize=(10.5, 6.2), layout="constrained")
     axes = figure.subplots(2, 3, sharey="row")
     for column, varied in enumerate(base):
@@ -106,7 +106,7 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
         here = rows[(rows[others] == pd.Series({name: base[name] for name in others})).all(axis=1)].sort_values(varied)
         for row, (value, factor, label) in enumerate((("seconds", 1e3, "ms"), ("peak_bytes", 2**-20, "MiB"))):
             axis: Axes = axes[row, column]
-            for contender in shown_names:
+            for contender in GROWN:
                 line = here[here["contender"] == contender]
                 axis.plot(line[varied], line[value] * factor, **_line(contender))
             axis.set(xlabel=varied, ylabel=f"{label} per call" if column == 0 else None)
@@ -116,7 +116,7 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
             _logarithmic(axis, points[varied].tolist(), names if varied == "resolution" else None)
             axis.set_title(", ".join(f"{name} {base[name]}" for name in others))
     backbone = shown(rows["backbone"].iloc[0])
-    return _finished(figure, f"How the cost of maps grows: {backbone}, {machine}", shown_names)
+    return _finished(figure, f"How the cost of maps grows: {backbone}, {machine}", GROWN)
 
 
 def _line(contender: str) -> dict[str, Any]:

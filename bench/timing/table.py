@@ -14,6 +14,8 @@ from bench.timing import inference, training
 from bench.timing.rows import COLUMNS, GROUP, records
 
 _MAPS = (inference.FLOOR, inference.LOOP, inference.AUTOGRAD_LOOP, "grad_cam", inference.OURS, inference.ALL)
+#: Whose growth is shown.
+GROWN = (inference.FLOOR, "grad_cam", inference.OURS, inference.ALL)
 #: The part of a call that makes the map: whose column it stands in, and where it was measured.
 _ALONE = {
     inference.LOOP: inference.LOOP,
@@ -86,13 +88,9 @@ def _blocks(rows: pd.DataFrame, device: str) -> list[Block]:
         Block(f"{device}, maps at inference: peak memory ÷ plain forward pass", _frame(maps, everyone, _memory), None),
         Block(f"{device}, training step ÷ ce step", _frame(steps, training.NAMES, _floor), None),
         Block(f"{device}, training step: peak memory ÷ ce step", _frame(steps, training.NAMES, _memory), None),
-        Block(f"{device}, growth: whole call ÷ plain forward pass", _frame(growth, _grown(), _floor), None),
-        Block(f"{device}, growth: peak memory ÷ plain forward pass", _frame(growth, _grown(), _memory), None),
+        Block(f"{device}, growth: whole call ÷ plain forward pass", _frame(growth, GROWN, _floor), None),
+        Block(f"{device}, growth: peak memory ÷ plain forward pass", _frame(growth, GROWN, _memory), None),
     ]
-
-
-def _grown() -> list[str]:
-    return [inference.FLOOR, "grad_cam", inference.OURS, inference.ALL]
 
 
 def _frame(rows: pd.DataFrame, contenders: Sequence[str] | dict[str, str], cell: Callable[..., str]) -> pd.DataFrame:
