@@ -3,6 +3,7 @@
 import gc
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,14 @@ def test_everyone_runs_once_a_round_after_ever_another_one() -> None:
     assert "".join(again) == rounds[0]
 
 
-def test_the_garbage_collector_comes_back() -> None:
-
+def test_the_garbage_collector_comes_back_where_it_was_on() -> None:
     with interleave.no_collection():
         assert not gc.isenabled()
+        with interleave.no_collection():
+            pass
+        assert not gc.isenabled()
     assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_peak_is_what_is_held_at_once_above_the_start() -> None:
@@ -86,6 +90,15 @@ def test_the_peak_is_what_is_held_at_once_above_the_start() -> None:
     assert peak_bytes(lambda: None, CPU) == 0
 
 
+def test_on_a_gpu_the_peak_is_that_of_the_call_above_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"now": 1000, "peak": 9000}  # the peak of what ran before
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: held.update(peak=held["now"]))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held["peak"])
+    assert peak_bytes(lambda: held.update(now=1200, peak=max(held["peak"], 1500)), torch.device("cuda")) == 500
+
+
 def timing(**changes: Any) -> Timing:
     content: dict[str, Any] = {"devices": ["cpu"], "threads": 1, "seconds": 0.01, "backbone": ["convnextv2_tiny"]}
     content |= {"resolution": [56, 112], "batch": {"cpu": [1, 2]}, "step_batch": 4, "growth": None}
@@ -100,12 +113,19 @@ def test_groups_are_every_combination_and_the_last_stage_where_it_has_a_grid() -
         *(("step", px, 4, last) for px, last in ((56, False), (112, False), (112, True))),
     }
     assert len(found) == len(set(found)) == len({g.name for g in found}) == 9
+    assert found == sorted(found, key=lambda group: group.work)
+
+
+def test_each_device_has_its_own_batches() -> None:
+    found = groups(timing(batch={"cpu": [1, 2], "cuda": [64]}), "cuda")
+    assert {g.batch for g in found if g.kind == "maps"} == {64}
 
 
 def test_growth_varies_one_thing_at_a_time() -> None:
     growth = {"backbone": "resnet18", "batch": [2, 1], "resolution": [32, 56], "classes": [10, 100]}
     found = [g for g in groups(timing(growth=growth), "cpu") if g.kind == "growth"]
     points = {(g.batch, g.resolution, g.num_classes) for g in found}
+    assert len(found) == len(points)
     assert points == {(2, 32, 10), (1, 32, 10), (2, 56, 10), (2, 32, 100)}
 
 
@@ -115,6 +135,22 @@ def test_every_name_of_a_group_is_a_contender_and_the_work_of_a_group_is_positiv
         assert len(set(measure.names(group))) == len(measure.names(group)) >= 6
         assert measure.names(group)[0] in (inference.FLOOR, training.FLOOR)
         assert group.work > 0
+
+
+def test_where_nothing_else_is_compared_the_floor_and_ours_are() -> None:
+    for group in (SMALL._replace(kind="growth"), SMALL._replace(backbone="convnextv2_tiny", last_stage=True)):
+        ours = ("grad_cam", "explain", "explain, map alone", "explain, all classes", "explain, all classes, map alone")
+        assert measure.names(group) == ("forward", *ours)
+
+
+def test_an_error_is_that_of_the_worst_value() -> None:
+    expected = torch.linspace(0, 2, 100)
+    found = expected.clone()
+    found[50] -= 0.5
+    assert inference.relative_error(found, expected) == pytest.approx(0.25)
+    assert inference.relative_error(found[:99], expected) == math.inf
+    found[0] = math.nan
+    assert inference.relative_error(found, expected) == math.inf
 
 
 @pytest.mark.parametrize("backbone", ["simple_cnn", "resnet18", "convnextv2_tiny"])
@@ -128,12 +164,60 @@ def test_everyone_makes_the_maps_of_the_definition(backbone: Any) -> None:
     for name, set_up in found.items():
         call, compare = set_up()
         watch = Stopwatch()
-        assert compare(call(watch), expected) < 1e-4, name
+        output: Any = call(watch)
+        assert compare(output, expected) < 1e-4, name
+        assert compare(1.01 * output, expected) > inference.TOLERANCE, name
         in_parts = {"loop, backward()", "loop, autograd.grad", "grad_cam", "torch-cam"}
         assert (watch.seconds is not None) == (name in in_parts or "alone" in name)
     assert stage.model.training is False
     assert not stage.layer._forward_hooks
     assert all(p.grad is None for p in stage.model.parameters())
+
+
+def test_a_scene_is_the_same_every_time_and_has_a_class_of_its_own_for_each_image() -> None:
+    one, other = scene(SMALL, CPU), scene(SMALL, CPU)
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.targets, other.targets)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+    assert len(set(one.targets.tolist())) == SMALL.batch
+
+
+def test_the_references_need_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = scene(SMALL, CPU), scene(STEP, CPU)
+    for name in (*batchcam.__all__, "distances", "ssim"):
+        monkeypatch.setattr(batchcam, name, None)
+    assert inference.reference(stages[0]).maps.any()
+    assert set(training.reference(stages[1], training.NAMES)) == set(training.NAMES)
+
+
+class RunningStopwatch(Stopwatch):
+    """One that says whether it runs."""
+
+    running = False
+
+    def __enter__(self) -> None:
+        self.running = True
+        super().__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        self.running = False
+        super().__exit__(*args)
+
+
+def test_the_part_that_makes_the_map_has_no_forward_pass_in_it() -> None:
+    stage = scene(SMALL, CPU)
+    watch = RunningStopwatch()
+    passes: list[bool] = []
+    stage.model.register_forward_pre_hook(lambda *_: passes.append(watch.running))
+    expected = {"loop, backward()": 3, "loop, autograd.grad": 3, "grad_cam": 1, "torch-cam": 1, "forward": 1}
+    expected |= {"explain": 1, "explain, map alone": 0, "explain, all classes": 1, "explain, all classes, map alone": 0}
+    for name, count in expected.items():
+        call, _ = inference.contenders(stage)[name]()
+        passes.clear()
+        found = call(watch)
+        assert passes == [False] * count, name
+        assert isinstance(found, torch.Tensor)
+        assert not found.requires_grad, name
 
 
 def test_the_last_stage_is_the_last_has_a_grid_and_is_not_where_the_map_is_read() -> None:
@@ -142,6 +226,8 @@ def test_the_last_stage_is_the_last_has_a_grid_and_is_not_where_the_map_is_read(
     assert stage.layer_name == "stages.3" != scene(group, CPU).layer_name
     assert inference.reference(stage).maps.shape[1:] == (3, 3)
     assert stage.images.is_contiguous(memory_format=torch.channels_last)
+    weight = next(p for p in stage.model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def wrong(maps: torch.Tensor, kind: str) -> torch.Tensor:
@@ -165,6 +251,7 @@ def test_whoever_returns_wrong_maps_is_reported_and_not_timed(kind: str, monkeyp
         assert found[name].status == "ok"
         assert seconds is not None
         assert len(seconds) >= measure.LEAST_ROUNDS
+    assert (found["grad_cam"].peak_bytes or 0) > (found["forward"].peak_bytes or 0) > 10_000  # the graph, the maps
 
 
 def test_a_library_that_is_absent_or_fails_costs_its_own_row_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,17 +279,18 @@ def test_no_hook_and_no_gradient_stays_after_an_exception() -> None:
         assert all(p.grad is None for p in stage.model.parameters())
 
 
-def test_a_wrong_map_of_any_class_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("image", [0, 1])
+def test_a_wrong_map_of_any_class_and_of_any_target_is_noticed(image: int, monkeypatch: pytest.MonkeyPatch) -> None:
     explain = batchcam.explain
+    stage = scene(SMALL, CPU)
+    target = [7, int(stage.targets[1])][image]
 
     def planted(*args: Any) -> Any:
         logits, maps = explain(*args)
-        maps[0, 7] *= 2
+        maps[image, target] += 1
         return logits, maps
 
-    stage = scene(SMALL, CPU)
     assert 7 not in stage.targets[:1].tolist()
-    assert inference.reference(stage).first[7].any()
     monkeypatch.setattr(batchcam, "explain", planted)
     (found,) = measure.measure(SMALL, CPU, 0.01, ("explain, all classes",))
     assert found.status.startswith("wrong: differs by ")
@@ -237,6 +325,30 @@ def test_every_step_has_the_loss_of_the_definition_and_moves_nothing() -> None:
     assert all(p.grad is None for p in stage.model.parameters())
 
 
+def test_a_step_is_one_of_training_with_the_optimiser_and_watching_makes_the_maps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps, maps = [], []
+    normalize, adamw = batchcam.normalize_maps, torch.optim.AdamW
+
+    class Counted(adamw):  # type: ignore[misc, valid-type]
+        def step(self, *args: Any) -> Any:
+            steps.append(self)
+            return super().step(*args)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Counted)
+    monkeypatch.setattr(batchcam, "normalize_maps", lambda found: maps.append(found) or normalize(found))
+    stage = scene(STEP, CPU)
+    found = training.contenders(stage)
+    assert stage.model.training
+    assert len(steps) == 1  # whoever is first does not pay for the moments
+    for count, name in enumerate(("ce", "ce, maps watched"), 2):
+        assert not maps
+        found[name]()[0](Stopwatch())
+        assert len(steps) == count
+    assert [(m.shape, m.requires_grad) for m in maps] == [((12, 23, 23), False)]
+
+
 def test_a_step_with_another_loss_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = batchcam.PrototypeLoss.forward
     monkeypatch.setattr(batchcam.PrototypeLoss, "forward", lambda *args: 1.1 * forward(*args))
@@ -265,12 +377,18 @@ def test_the_clock_waits_for_the_gpu_before_it_is_read(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def fake_rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Rounds that take one second each, by their number."""
+    """Rounds that take one second each, by their number; `explain` makes its maps in a quarter of one."""
     seen: list[int] = []
+    left: list[Any] = []
 
     def one_round(calls: Any, number: int) -> dict[str, Seconds]:
+        assert not gc.isenabled()
+        assert all(reference() is None for reference in left)  # what the round before left in cycles
+        cycle = Stopwatch()
+        cycle.itself = cycle  # type: ignore[attr-defined]
+        left.append(weakref.ref(cycle))
         seen.append(number)
-        return {name: Seconds(1 / len(calls), None) for name in calls}
+        return {name: Seconds(1 / len(calls), 0.25 if name == "explain" else None) for name in calls}
 
     monkeypatch.setattr(measure, "one_round", one_round)
     return seen  # type: ignore[return-value]
@@ -282,4 +400,5 @@ def test_a_group_goes_on_for_its_seconds_between_the_least_and_the_most_rounds(
 ) -> None:
     found = measure.measure(SMALL, CPU, seconds, ("forward", "explain"))
     assert fake_rounds == list(range(rounds))
-    assert [len(m.seconds or []) for m in found] == [rounds] * 2
+    assert [m.seconds for m in found] == [[0.5] * rounds] * 2
+    assert [m.map_seconds for m in found] == [None, [0.25] * rounds]

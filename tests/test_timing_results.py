@@ -2,8 +2,11 @@
 
 import json
 import math
+import platform
+import shutil
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +24,8 @@ from bench.timing import figures as timing_figures
 from bench.timing import measure, rows, run
 from bench.timing import table as timing_table
 from bench.timing.conftest import Measurements
+from bench.timing.groups import Group
+from bench.timing.measure import Measured
 from bench.timing.rows import COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +33,9 @@ ROOT = Path(__file__).parents[1]
 FLOOR = [1.0, 2, 3, 4, 5, 1]
 OURS = [2.0, 4, 6, 8, 10, 8]
 LOOP = [20.0, 20, 20, 20, 20, 20]
+EXPLAIN = "#0B3C5D"  # its colour
+#: Of a measurement by hand, and of its part that makes the map.
+ROUNDS, ALONE = [3.0, 1, 2, 6, 4, 5], [0.5, 0.25, 0.5, 0.5, 0.5, 0.5]
 
 
 def benchmark(contender: str, data: list[float], peak: int, kind: str = "maps", **changes: Any) -> dict[str, Any]:
@@ -113,6 +121,7 @@ def test_the_table_shows_ratios_and_the_reason_of_every_gap(table: pd.DataFrame)
     assert blocks["CPU, other libraries: whole call ÷ explain's"]["torch-cam"].startswith("0.44 [0.30, 1.50]")
     assert blocks["CPU, maps at inference: peak memory ÷ plain forward pass"]["explain"] == "1.10"
     assert blocks["CPU, training step ÷ ce step"]["prototype-l1"] == "2.00 [2.00, 8.00]"
+    assert blocks["CPU, training step: peak memory ÷ ce step"]["prototype-l1"] == "1.50"
     assert blocks["CPU, other libraries: map alone ÷ explain's"]["torch-cam"] == "no explain"
     assert not any("growth" in title for title in blocks)
     assert "?" not in tables.latex(made)
@@ -120,6 +129,61 @@ def test_the_table_shows_ratios_and_the_reason_of_every_gap(table: pd.DataFrame)
     assert "* captum: not measured: captum is not installed." in text
     assert "* grad_cam: wrong: differs by 0.5 of the largest value." in text
     assert "* CPU: A CPU, AVX2, 1 thread, torch 2.15.0." in text
+
+
+def everyone(**about: Any) -> list[dict[str, Any]]:
+    """A group in which the i-th contender takes i seconds, i / 8 for the map, and 100 i bytes."""
+    names = enumerate(measure.names(Group("maps", "resnet18", 23, 8)), 1)
+    return [benchmark(name, [float(i)] * 6, 100 * i, map_seconds=[i / 8] * 6, **about) for i, name in names]
+
+
+def cells_of(benchmarks: list[dict[str, Any]], path: Path) -> dict[str, pd.DataFrame]:
+    """The table's blocks by their title, without device."""
+    path.write_text(json.dumps(content() | {"benchmarks": benchmarks, "not_measured": []}))
+    blocks = timing_table.timing(rows.read(path)[1]).blocks
+    return {block.title.removeprefix("CPU, "): block.cells for block in blocks}
+
+
+def test_every_column_of_the_table_shows_its_own_contender(tmp_path: Path) -> None:
+    made = everyone()
+    i = {b["extra_info"]["contender"]: b["stats"]["data"][0] for b in made}
+    ours, alone = i["explain"], i["explain, map alone"]
+    peers = ("captum", "torch-cam", "pytorch-grad-cam")
+    maps = ("loop, backward()", "loop, autograd.grad", "grad_cam", "explain", "explain, all classes")
+    sources = {n: f"{n}, map alone" if n.startswith("explain") else n for n in (*maps, "torch-cam")}
+    expected = {
+        "maps at inference: whole call ÷ plain forward pass": {n: i[n] for n in maps},
+        "other libraries: whole call ÷ plain forward pass": {n: i[n] for n in peers},
+        "other libraries: whole call ÷ explain's": {n: i[n] / ours for n in peers},
+        "maps at inference: map alone ÷ plain forward pass": {n: i[source] / 8 for n, source in sources.items()},
+        "other libraries: map alone ÷ explain's": {"torch-cam": i["torch-cam"] / 8 / alone},
+        "maps at inference: old loop ÷ whole call": {n: i["loop, backward()"] / i[n] for n in (*maps[1:], *peers)},
+        "maps at inference: peak memory ÷ plain forward pass": {n: i[n] for n in (*maps, *peers)},
+    }
+    blocks = cells_of(made, tmp_path / "timing-cpu.json")
+    assert set(blocks) == set(expected)
+    for title, ratios in expected.items():
+        found = blocks[title].iloc[0, 5:].drop("forward", errors="ignore")
+        assert {n: float(text.split()[0]) for n, text in found.items()} == pytest.approx(ratios, abs=0.0051), title
+
+
+def test_growth_has_a_row_for_every_setting_in_the_order_of_the_suite(tmp_path: Path) -> None:
+    settings = [(112, 8, 10), (23, 32, 10), (23, 8, 100), (23, 8, 10)]
+    made = [
+        b
+        for px, batch, classes in settings
+        for b in everyone(kind="growth", resolution=px, batch=batch, classes=classes)
+        if b["extra_info"]["contender"] in timing_table.GROWN
+    ]
+    made += [benchmark("forward", FLOOR, 2**20, "growth", backbone="simple_cnn")]
+    blocks = cells_of(made, tmp_path / "timing-cpu.json")
+    whole, memory = (blocks[f"growth: {what} ÷ plain forward pass"] for what in ("whole call", "peak memory"))
+    first, *found = whole[["backbone", "px", "batch", "classes"]].to_numpy().tolist()
+    assert first[0] == "SimpleCNN"
+    assert found == [["ResNet-18", *map(str, setting)] for setting in sorted(settings)]
+    assert (whole["forward"][0], memory["forward"][0]) == ("2,500 ms", "1 MiB")
+    assert set(memory["explain"][1:]) == {"5.00"}
+    assert set(whole["explain"][1:]) == {"5.00 [5.00, 5.00]"}
 
 
 def test_a_device_without_timings_is_told_and_spoils_no_number(table: pd.DataFrame, tmp_path: Path) -> None:
@@ -168,6 +232,51 @@ def test_figures_are_drawn_of_what_was_measured(table: pd.DataFrame, tmp_path: P
     assert timing_figures.drawn(table.iloc[:0]) == {}
 
 
+def lines(axis: Any) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line of a figure's panel, by its colour."""
+    return {str(line.get_color()): list(zip(*line.get_data(), strict=True)) for line in axis.lines}
+
+
+def test_growth_is_drawn_of_the_settings_that_differ_in_one_thing() -> None:
+    def grown(batch: int, px: int, classes: int, seconds: float) -> dict[str, Any]:
+        about = {"device": "cpu", "kind": "growth", "backbone": "resnet18", "layer": "layer4", "machine": "A CPU"}
+        about |= {"contender": "explain", "status": "ok", "seconds": seconds, "peak_bytes": seconds * 2**20}
+        return about | {"batch": batch, "resolution": px, "classes": classes}
+
+    settings = [(2, 23, 10, 1.0), (8, 23, 10, 2.0), (32, 23, 10, 3.0), (8, 56, 10, 4.0), (8, 112, 10, 5.0)]
+    settings += [(8, 23, 100, 6.0), (8, 23, 1000, 7.0)]
+    figure = timing_figures.drawn(pd.DataFrame([grown(*s) for s in settings]))["timing-growth-cpu"]
+    expected = [
+        ("batch, resolution 23, classes 10", [(2, 1), (8, 2), (32, 3)]),
+        ("resolution, batch 8, classes 10", [(23, 2), (56, 4), (112, 5)]),
+        ("classes, batch 8, resolution 23", [(10, 2), (100, 6), (1000, 7)]),
+    ]
+    for factor, axes in ((1e3, figure.axes[:3]), (1, figure.axes[3:])):
+        for axis, (title, points) in zip(axes, expected, strict=True):
+            assert f"{axis.get_xlabel()}, {axis.get_title()}" == title
+            assert lines(axis)[EXPLAIN] == [(x, y * factor) for x, y in points]
+
+
+def test_a_panel_shows_one_place_of_one_device_and_only_what_is_right(table: pd.DataFrame) -> None:
+    ours = table[table["contender"] == "explain"]
+    changes: list[dict[str, Any]] = [{}, {"layer": "layer3"}, {"device": "cuda"}, {"batch": 32, "status": "wrong: no"}]
+    drawn = timing_figures.drawn(pd.concat([ours.assign(**change) for change in changes]))
+    assert set(drawn) == {"timing-maps-cpu", "timing-maps-cuda"}
+    titles = {name: [axis.get_title().split()[-1] for axis in f.axes] for name, f in drawn.items()}
+    assert titles == {"timing-maps-cpu": ["layer3", "layer4"], "timing-maps-cuda": ["layer4"]}
+    for axis in drawn["timing-maps-cpu"].axes + drawn["timing-maps-cuda"].axes:
+        assert lines(axis)[EXPLAIN] == [(8, 7 / 8 * 1e3)]
+
+
+def test_a_step_is_drawn_beside_its_name_from_end_to_end_of_its_interval(table: pd.DataFrame) -> None:
+    axis = timing_figures.drawn(table)["timing-step-cpu"].axes[0]
+    (bar,) = (bar for c in axis.collections for bar in c.get_segments())
+    ((low, y), (high, _)) = bar.tolist()
+    assert (low, high) == (2, 8)
+    labels = {tick: label.get_text() for tick, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)}
+    assert labels[y] == "prototype-l1"
+
+
 @pytest.fixture
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The smallest profile that times something, as the current directory."""
@@ -197,7 +306,13 @@ def test_the_command_leaves_json_and_table_and_goes_on_where_it_stopped(
     assert interrupted.exit_code == 130
     assert not list(Path("results").rglob("*.json"))
     assert not list(Path("runs/quick").iterdir())
-    result = runner.invoke(app, ["time", "cpu"])
+    torch.set_num_threads(2)
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        result = runner.invoke(app, ["time", "cpu"])
+        assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == (1, False)
+    finally:
+        torch.set_num_threads(1)
     assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
         0,
         ["runs/quick/timing-cpu.json", "results/quick/timing-cpu.json"],
@@ -234,13 +349,73 @@ def test_a_device_that_is_not_there_is_one_sentence(
 
 
 def test_a_suite_that_fails_leaves_nothing_and_says_so(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def broken(self: Measurements, group: Any) -> Any:
-        raise RuntimeError("no more")
+        asked.append(group)
+        raise RuntimeError(f"no more than {len(asked)}")
 
     monkeypatch.setattr(Measurements, "_measure", broken)
-    with pytest.raises(BenchError, match=r"the timing suite stopped: RuntimeError: no more"):
+    with pytest.raises(BenchError, match=r"the timing suite stopped: RuntimeError: no more than 1$"):
         run.run(load(Path("params.yaml")), Path("params.yaml"), "cpu")
+    assert len(asked) == 1
     assert not list(Path("results").rglob("*.json"))
+
+
+def by_hand(group: Group, *_: Any) -> list[Measured]:
+    """What `measure` gives, but for the last contender, which is not there."""
+    *ok, last = measure.names(group)
+    found = [Measured(group, name, "layer", "ok", 1e-6, 100, ROUNDS, ALONE) for name in ok]
+    return [*found, Measured(group, last, "layer", "not measured: no")]
+
+
+def test_the_json_holds_every_round_in_its_order_and_who_was_not_measured(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.timing.conftest.measure", by_hand)
+    run.run(load(Path("params.yaml")), Path("params.yaml"), "cpu")
+    content = json.loads(Path("results/quick/timing-cpu.json").read_text())
+    assert {tuple(b["stats"]["data"]) for b in content["benchmarks"]} == {tuple(ROUNDS)}
+    assert {tuple(b["extra_info"]["map_seconds"]) for b in content["benchmarks"]} == {tuple(ALONE)}
+    absent = {(row["contender"], row["status"]) for row in content["not_measured"]}
+    assert absent == {("pytorch-grad-cam", "not measured: no"), ("batchcam-ssim", "not measured: no")}
+
+
+@pytest.mark.parametrize(("lacking", "times"), [(1, 2), (0, 1)])
+def test_a_group_is_measured_again_by_the_next_run_where_someone_was_lacking(
+    lacking: int, times: int, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"--timing-params": Path("params.yaml"), "--timing-device": "cpu", "--timing-kept": Path("kept")}
+    config: Any = SimpleNamespace(getoption=options.__getitem__)
+    group = Group("maps", "simple_cnn", 12, 2)
+    found = by_hand(group)
+    seen = []
+    monkeypatch.setattr(
+        "bench.timing.conftest.measure", lambda *args: seen.append(args) or found[: len(found) - 1 + lacking]
+    )
+    first, second = (Measurements(config).of(group) for _ in range(2))
+    assert first == second
+    assert len(seen) == times
+
+
+def test_an_interrupted_run_is_taken_up_only_by_the_same_code_parameters_and_machine(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("bench", "batchcam"):
+        shutil.copytree(ROOT / package, profile / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(run, "SUITE", profile / "bench/timing")
+    params = load(Path("params.yaml"))
+    longer = params.model_copy(update={"timing": params.timing.model_copy(update={"seconds": 9.0})})
+    found = [run._identity(params, "cpu"), run._identity(longer, "cpu")]
+    assert run._identity(params, "cpu") == found[0]
+    for path in ("bench/timing/memory.py", "batchcam/ssim.py"):
+        with Path(path).open("a") as file:
+            file.write("# another line\n")
+        found.append(run._identity(params, "cpu"))
+    for module, name in ((platform, "node"), (run, "versions")):
+        monkeypatch.setattr(module, name, lambda: "another")
+        found.append(run._identity(params, "cpu"))
+    assert len(set(found)) == len(found)
 
 
 def test_collect_has_a_row_for_every_contender_or_for_the_device_that_is_missing(
