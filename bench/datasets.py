@@ -1,4 +1,7 @@
-"""The three datasets: fetched, verified, split, and each written to one safetensors file of uint8 images and labels.
+"""The datasets: fetched, verified, split, and each written to one safetensors file of uint8 images and labels.
+
+A `decoy_` dataset is one of the three with decoys added (`bench.decoys`), from a fixed seed; its file also holds where
+they are and what they cover, so that the images without them can be had again.
 
 `sources.json` beside this module says where each comes from, under which licence, how it is split, and the sha256 of
 every file's *decompressed* content: the same images travel in gzip files that differ in their headers.
@@ -25,11 +28,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from batchcam.checks import check_choice, describe
+from bench import decoys
 from bench.errors import BenchError
 from bench.files import written_aside
 
 SOURCES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sources.json").read_text("utf-8"))
-NAMES = tuple(SOURCES)
+NAMES = (*SOURCES, *(f"{decoys.PREFIX}{name}" for name in SOURCES))
 NUM_CLASSES = 10
 PARTS = ("train", "validation", "test")
 MIRROR = "BATCHCAM_DATA_MIRROR"
@@ -40,10 +44,15 @@ _ELSEWHERE = f"name another place in {MIRROR}"
 
 
 class Split(NamedTuple):
-    """One part of a dataset: `images` uint8 (N,28,28), `labels` long (N,)."""
+    """One part of a dataset: `images` uint8 (N,28,28), `labels` long (N,).
+
+    With decoys also `corners` uint8 (N,), where each is, and `covered` uint8 (N,4,4), the pixels beneath it.
+    """
 
     images: Tensor
     labels: Tensor
+    corners: Tensor | None = None
+    covered: Tensor | None = None
 
 
 class Dataset(NamedTuple):
@@ -65,9 +74,12 @@ def prepare(name: str, directory: Path = Path("data")) -> Path:
         check_choice("dataset", name, NAMES)
     except ValueError as error:
         raise BenchError(str(error)) from None
-    splits = _digits() if name == "digits" else _mnist_like(name, directory / "raw")
+    base = name.removeprefix(decoys.PREFIX)
+    splits: tuple[Split, ...] = _digits() if base == "digits" else _mnist_like(base, directory / "raw")
+    if name != base:
+        splits = _with_decoys(splits)
     # One metadata key: safetensors keeps several in no fixed order, and the bytes would differ from run to run.
-    about = {"dataset": name} | {key: SOURCES[name][key] for key in ("source", "licence", "class_names")}
+    about = {"dataset": name} | {key: SOURCES[base][key] for key in ("source", "licence", "class_names")}
     content = safetensors.torch.save(_tensors(splits), {"about": json.dumps(about)})
     path = directory / f"{name}.safetensors"
     with _disk_trouble_told(path), written_aside(path) as aside:
@@ -97,14 +109,47 @@ def _read_split(file: Any, part: str) -> Split:
         raise ValueError(f"{part}_images must be uint8 (N,28,28), got {describe(images)}")
     if labels.dtype != torch.uint8 or labels.shape != (len(images),) or labels.max() >= NUM_CLASSES:
         raise ValueError(f"{part}_labels must be uint8 ({len(images)},) below {NUM_CLASSES}, got {describe(labels)}")
-    return Split(images, labels.long())
+    if f"{part}_corners" not in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
+        return Split(images, labels.long())
+    corners, covered = file.get_tensor(f"{part}_corners"), file.get_tensor(f"{part}_covered")
+    if corners.dtype != torch.uint8 or corners.shape != labels.shape or corners.max() > 3:
+        raise ValueError(f"{part}_corners must be uint8 ({len(images)},) below 4, got {describe(corners)}")
+    if covered.dtype != torch.uint8 or covered.shape != (len(images), decoys.SIDE, decoys.SIDE):
+        raise ValueError(f"{part}_covered must be uint8 ({len(images)},4,4), got {describe(covered)}")
+    return Split(images, labels.long(), corners, covered)
 
 
-def _tensors(splits: tuple[Split, Split, Split]) -> dict[str, Tensor]:
+def _tensors(splits: tuple[Split, ...]) -> dict[str, Tensor]:
     """The splits under their names in the file, labels as uint8."""
     images = {f"{part}_images": split.images.contiguous() for part, split in zip(PARTS, splits, strict=True)}
     labels = {f"{part}_labels": split.labels.to(torch.uint8) for part, split in zip(PARTS, splits, strict=True)}
-    return images | labels
+    beneath = {
+        f"{part}_{what}": tensor
+        for part, split in zip(PARTS, splits, strict=True)
+        for what, tensor in (("corners", split.corners), ("covered", split.covered))
+        if tensor is not None
+    }
+    return images | labels | beneath
+
+
+def _with_decoys(splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    """Decoys that agree with the label in train and validation, and with a number drawn at random in test."""
+    generator = torch.Generator().manual_seed(0)
+    painted = []
+    for part, split in zip(PARTS, splits, strict=True):
+        corners = decoys.draw_corners(len(split.labels), generator)
+        drawn = torch.randint(decoys.GREYS, split.labels.shape, generator=generator)
+        greys = decoys.grey(drawn if part == "test" else split.labels)
+        images = decoys.paint(split.images, corners, greys)
+        painted.append(Split(images, split.labels, corners, decoys.patch(split.images, corners)))
+    return tuple(painted)
+
+
+def without_decoys(split: Split) -> Split:
+    """The images as they were before decoys were added; a split without decoys as it is."""
+    if split.corners is None or split.covered is None:
+        return split
+    return Split(decoys.paint(split.images, split.corners, split.covered), split.labels)
 
 
 def _digits() -> tuple[Split, Split, Split]:

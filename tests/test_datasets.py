@@ -204,7 +204,7 @@ def test_mnist_like_round_trip(mirror: Path, tmp_path: Path) -> None:
     found = [
         (image.numpy().tobytes(), int(label))
         for split in (data.train, data.validation)
-        for image, label in zip(*split, strict=True)
+        for image, label in zip(split.images, split.labels, strict=True)
     ]
     assert len(found) == len(labels) == 200
     assert dict(found) == labels
@@ -281,7 +281,8 @@ def test_the_official_files(name: str, tmp_path: Path) -> None:
 
 def test_every_dataset_is_a_stage() -> None:
     stage = yaml.safe_load((ROOT / "data" / "dvc.yaml").read_text("utf-8"))["stages"]["prepare"]
-    assert tuple(stage["matrix"]["name"]) == datasets.NAMES == ("digits", "mnist", "fashion_mnist")
+    three = ("digits", "mnist", "fashion_mnist")
+    assert tuple(stage["matrix"]["name"]) == datasets.NAMES == (*three, *(f"decoy_{name}" for name in three))
 
 
 # What fails, and how it is told
@@ -497,7 +498,8 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_name(tmp_path: Path) -> None:
     told(
         lambda: datasets.prepare("fashion", tmp_path),
-        "unknown dataset 'fashion': choose one of digits, mnist, fashion_mnist; did you mean 'fashion_mnist'?",
+        "unknown dataset 'fashion': choose one of digits, mnist, fashion_mnist, decoy_digits, decoy_mnist,"
+        " decoy_fashion_mnist; did you mean 'fashion_mnist'?",
     )
     assert not list(tmp_path.iterdir())
 
@@ -577,7 +579,7 @@ def test_help_names_what_is_read_and_written(
 ) -> None:
     assert run(monkeypatch, "prepare", "--help") == 0
     shown = capsys.readouterr().out
-    for word in (*datasets.NAMES, datasets.MIRROR, "--directory", "Reads:", "Writes:"):
+    for word in (*datasets.SOURCES, "decoy_", datasets.MIRROR, "--directory", "Reads:", "Writes:"):
         assert word in shown
 
 
@@ -588,7 +590,7 @@ def test_an_error_is_one_line_and_exit_1(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        "error: unknown dataset 'mnits': choose one of digits, mnist, fashion_mnist; did you mean 'mnist'?\n"
+        f"error: unknown dataset 'mnits': choose one of {', '.join(datasets.NAMES)}; did you mean 'mnist'?\n"
     )
 
 
