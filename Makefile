@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+# The profile that `make repro` regenerates: quick, or the name of a folder in profiles/.
+PROFILE ?= quick
+FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
 .PHONY: repro test regress lock
 
@@ -9,10 +12,10 @@ JOBS ?= 2
 # in one cell gave 1.3 to 1.7 times the images of one. DVC itself runs one stage at a time.
 repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
-	python -m bench plan
-	dvc repro bounds
-	python -m bench plan --stages | xargs -r -n 7 -P $(JOBS) dvc --wait-for-lock repro --single-item
-	dvc repro
+	python -m bench plan --params $(FOLDER)/params.yaml
+	python -m bench plan --params $(FOLDER)/params.yaml --data | xargs dvc repro
+	python -m bench plan --params $(FOLDER)/params.yaml --stages | xargs -r -n 7 -P $(JOBS) dvc --wait-for-lock repro --single-item
+	dvc repro $(FOLDER)/dvc.yaml
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -36,9 +36,12 @@ def suite() -> None:
     """The Batch-CAM benchmark suite. Run it from the repository's root."""
 
 
+DATASETS = "digits, mnist or fashion_mnist; with decoy_ before it, the same with decoys"
+
+
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
+    name: Annotated[str, typer.Argument(help=DATASETS)],
     directory: Annotated[Path, typer.Option(help="Where the file goes")] = Path("data"),
 ) -> None:
     """Fetch, verify and split one dataset.
@@ -64,33 +67,47 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parame
 @app.command()
 def plan(
     params: ParamsFile = Path("params.yaml"),
-    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages of the cells that are not ok")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Only the DVC stages of the datasets")] = False,
+    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages of what is not ok")] = False,
 ) -> None:
-    """Check a profile's parameters and list its cells.
+    """Check a profile's parameters and list its cells and sweeps.
 
-    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each cell: ok, missing, stale (made with
-    other parameters), unreadable or failed. Whether code or data have changed, `dvc status` knows.
+    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each: ok, missing, stale (made with other
+    parameters), unreadable or failed. Whether code or data have changed, `dvc status` knows.
     """
-    from bench.collect import state
+    from bench.collect import state, sweep_state
     from bench.params import load
 
     checked = load(params)
-    states = {cell: state(checked, cell) for cell in checked.cells()}
-    to_do = [cell for cell, found in states.items() if found != "ok"]
-    if stages:
-        for cell in to_do:
-            typer.echo(f"cell@{cell.name}")
+    cells, sweeps = checked.cells(), checked.sweep.cells()
+    if data:
+        for dataset in dict.fromkeys(cell.dataset for cell in [*cells, *sweeps]):
+            typer.echo(f"data/dvc.yaml:prepare@{dataset}")
         return
-    for cell, found in states.items():
-        typer.echo(f"{cell.name}, {checked.training[cell.backbone].seeds} seeds: {found}")
-    typer.echo(f"profile {checked.profile}: {len(states)} cells, {len(to_do)} of them to do")
+    states = [
+        (checked.address(c), f"{c.name}, {checked.training[c.backbone].seeds} seeds", state(checked, c)) for c in cells
+    ]
+    states += [(checked.sweep_address(c), f"sweep {c.name}", sweep_state(checked, c)) for c in sweeps]
+    to_do = [address for address, _, found in states if found != "ok"]
+    if stages:
+        for address in to_do:
+            typer.echo(address)
+        return
+    for _, name, found in states:
+        typer.echo(f"{name}: {found}")
+    swept = f" and {len(sweeps)} sweeps" if sweeps else ""
+    typer.echo(f"profile {checked.profile}: {len(cells)} cells{swept}, {len(to_do)} of them to do")
 
 
 @app.command()
 def cell(
-    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
-    backbone: Annotated[str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny")],
-    loss: Annotated[str, typer.Argument(help="ce, or prototype or batchcam with -l1, -l2 or -ssim")],
+    dataset: Annotated[str, typer.Argument(help=DATASETS)],
+    backbone: Annotated[
+        str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny, the last two also with _earlier")
+    ],
+    loss: Annotated[
+        str, typer.Argument(help="ce, or prototype or batchcam with -l1, -l2 or -ssim, or another of bench/losses.py")
+    ],
     resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
     params: ParamsFile = Path("params.yaml"),
     seeds: Annotated[int | None, typer.Option(help="How many, other than the profile's; needs --output", min=1)] = None,
@@ -127,8 +144,29 @@ def cell(
 
 
 @app.command()
+def sweep(
+    dataset: Annotated[str, typer.Argument(help=DATASETS)],
+    backbone: Annotated[str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny")],
+    loss: Annotated[str, typer.Argument(help="One of bench/losses.py")],
+    resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
+    """Train one loss with every weight of the profile's sweep, and try each on the validation split.
+
+    An interrupted sweep goes on behind its last finished training.
+
+    Reads: the parameters and data/DATASET.safetensors. Writes: runs/PROFILE/sweep-….json, a row per weight and seed.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `cell`
+    from bench.params import Cell, load
+    from bench.sweep import run_sweep
+
+    typer.echo(run_sweep(load(params), Cell(dataset, backbone, loss, resolution)))  # type: ignore[arg-type]
+
+
+@app.command()
 def bounds(
-    dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")],
+    dataset: Annotated[str, typer.Argument(help=DATASETS)],
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Floors and ceilings of the reconstruction metrics on one dataset.
@@ -142,7 +180,7 @@ def bounds(
 
 
 @app.command()
-def grids(dataset: Annotated[str, typer.Argument(help="digits, mnist or fashion_mnist")]) -> None:
+def grids(dataset: Annotated[str, typer.Argument(help=DATASETS)]) -> None:
     """The grid of every backbone's map at every resolution, and the best that a map of it can reach on a dataset.
 
     Reads: data/DATASET.safetensors. Writes: nothing; prints the table of docs/backbones.md.

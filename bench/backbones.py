@@ -7,6 +7,7 @@ over space before ReLU, so at 56 and 112 px its map is read one stage earlier. d
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -75,7 +76,7 @@ def _simple_cnn(resolution: int, num_classes: int, in_channels: int) -> Backbone
     return Backbone(model, model.features[-1])
 
 
-def _resnet18(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+def _resnet18(resolution: int, num_classes: int, in_channels: int, earlier: int = 0) -> Backbone:
     """timm's ResNet-18; below 32 px with a 3×3 stem of stride 1 and no max-pool, as is usual for CIFAR.
 
     A stem of stride 2 halves the work of a cross-entropy step, but then the map is read at layer3, and the second
@@ -89,10 +90,10 @@ def _resnet18(resolution: int, num_classes: int, in_channels: int) -> Backbone:
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     stages = [model.layer1, model.layer2, model.layer3, model.layer4]
-    return Backbone(model, _deepest(model, stages, resolution, in_channels))
+    return Backbone(model, stages[_deepest(model, stages, resolution, in_channels) - earlier])
 
 
-def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int, earlier: int = 0) -> Backbone:
     """timm's ConvNeXt-V2-Tiny; below 32 px the image is first enlarged to 48 px, the least with 3×3 at stages[-2].
 
     Of the ways to run at 23 px this has the deepest map for the work. Images/s of a guided step (SSIM, batch 16, two
@@ -106,9 +107,8 @@ def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int) -> Bac
     stages = list(model.stages)
     if resolution < IMAGENET_LEAST:
         model = nn.Sequential(nn.Upsample(size=ENLARGED, mode="bilinear"), model)
-    if resolution in (56, 112):
-        return Backbone(model, stages[-2])
-    return Backbone(model, _deepest(model, stages, resolution, in_channels))
+    place = 2 if resolution in (56, 112) else _deepest(model, stages, resolution, in_channels)
+    return Backbone(model, stages[place - earlier])
 
 
 def _guard_norms(model: nn.Module) -> None:
@@ -141,6 +141,9 @@ _BACKBONES = {
     "simple_cnn": _Entry(_simple_cnn, 12),
     "resnet18": _Entry(_resnet18, 11),
     "convnextv2_tiny": _Entry(_convnextv2_tiny, 11),
+    # The same networks with the map read one stage earlier: whether it is the place that matters.
+    "resnet18_earlier": _Entry(partial(_resnet18, earlier=1), 11),
+    "convnextv2_tiny_earlier": _Entry(partial(_convnextv2_tiny, earlier=1), 11),
 }
 NAMES = tuple(_BACKBONES)
 
@@ -179,10 +182,10 @@ def grid_size(backbone: Backbone, resolution: int, in_channels: int = 1) -> tupl
     return _grids(backbone.model, [backbone.layer], resolution, in_channels)[0]
 
 
-def _deepest(model: nn.Module, stages: list[nn.Module], resolution: int, in_channels: int) -> nn.Module:
-    """The deepest stage whose grid is at least 3×3."""
+def _deepest(model: nn.Module, stages: list[nn.Module], resolution: int, in_channels: int) -> int:
+    """The number of the deepest stage whose grid is at least 3×3."""
     grids = _grids(model, stages, resolution, in_channels)
-    return [stage for stage, grid in zip(stages, grids, strict=True) if min(grid) >= LEAST_GRID][-1]
+    return max(place for place, grid in enumerate(grids) if min(grid) >= LEAST_GRID)
 
 
 def _grids(model: nn.Module, layers: list[nn.Module], resolution: int, in_channels: int) -> list[tuple[int, int]]:

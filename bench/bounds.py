@@ -17,10 +17,12 @@ from batchcam import normalize_maps, resize_maps
 from batchcam.distances import DISTANCES
 from bench import backbones, datasets
 from bench.files import written_aside
-from bench.images import prototypes
+from bench.images import blob, prototypes
 from bench.params import Params
 
-RESOLUTIONS = (23, 28, 32, 56, 112, 224)  # of the table in the docs
+# Of the table in the docs.
+RESOLUTIONS = (23, 28, 32, 56, 112, 224)
+GRIDS = tuple(name for name in backbones.NAMES if not name.endswith("_earlier"))
 
 STEPS = 300  # of Adam from the prototype shrunk to the grid. 1,000 steps move MNIST's SSIM at 4×4, 112 px by .001
 
@@ -52,7 +54,7 @@ def write_bounds(params: Params, dataset: str) -> Path:
 def _grids(params: Params, resolution: int) -> dict[tuple[int, int], list[str]]:
     """The grids at a resolution, and the backbones that have them."""
     users: dict[tuple[int, int], list[str]] = {}
-    for name in params.grid.backbone:
+    for name in dict.fromkeys([*params.grid.backbone, *params.places.backbone]):
         grid = backbones.grid_size(backbones.build(name, resolution), resolution)
         users.setdefault(grid, []).append(name)
     return dict(sorted(users.items()))
@@ -66,7 +68,7 @@ def grids_table(dataset: str) -> str:
     for resolution in RESOLUTIONS:
         P = prototypes(data.train, resolution)
         known: dict[tuple[int, int], dict[str, float]] = {}
-        for name in backbones.NAMES:
+        for name in GRIDS:
             backbone = backbones.build(name, resolution)
             layer = next(path for path, module in backbone.model.named_modules() if module is backbone.layer)
             grid = backbones.grid_size(backbone, resolution)
@@ -86,13 +88,11 @@ def floors(P: Tensor, shares: Tensor) -> dict[str, dict[str, float]]:
         shares: each class's share of the test images, (classes,).
     """
     classes, px = len(P), P.shape[-1]
-    axis = torch.linspace(-1, 1, px)
-    blob = torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 0.5**2))  # σ: a quarter of the side
     maps = {
         "all zero": torch.zeros(px, px),
         "constant .5": torch.full((px, px), 0.5),
         "global mean image": (shares[:, None, None] * P).sum(0),
-        "centre blob": blob,
+        "centre blob": blob(px),
     }
     scores = {name: _scores(m.expand_as(P), P, shares) for name, m in maps.items()}
     others = [_scores(P.roll(shift, 0), P, shares) for shift in range(1, classes)]

@@ -14,6 +14,21 @@ from bench.timing.rows import read
 
 KEY = ["dataset", "backbone", "loss", "resolution", "seed", "status"]
 COMPARISONS = ["l1", "l2", "ssim"]
+SALIENCY = [
+    "decoy_accuracy",
+    "clean_accuracy",
+    "decoy_flip_rate",
+    "decoy_mass",
+    "epg_ink",
+    "specificity",
+    "coherence",
+    "road",
+    "undefined_maps",
+    "lone_images",
+]
+BOUNDS = ["dataset", "resolution", "kind", "name", "backbones", *COMPARISONS]
+SWEPT = ["dataset", "backbone", "resolution", "loss", "weight", "seed", "status"]
+SWEPT_METRICS = ["accuracy", "epg_ink", "specificity", "coherence", "undefined_maps"]
 METRICS = [
     "accuracy",
     "worst_class_accuracy",
@@ -22,23 +37,27 @@ METRICS = [
     *(f"class_mean_{name}" for name in COMPARISONS),
     *(f"class_mean_{name}_nonzero" for name in COMPARISONS),
     "zero_map_rate",
+    *SALIENCY,
 ]
 
 
 def collect(params: Params) -> tuple[Path, ...]:
-    """Write cells.csv, bounds.csv and timing.csv into results/<profile>.
+    """Write cells.csv, bounds.csv, timing.csv and sweep.csv into results/<profile>.
 
     cells.csv has a row for every expected cell and seed. `status` is "ok"; or "missing", "stale" (made with other
     parameters), "unreadable" or "failed: …", and the metrics are empty. timing.csv has one for every contender on every
-    device of the parameters, or one that says that a device has not been timed.
+    device of the parameters, or one that says that a device has not been timed; sweep.csv one for every weight and
+    seed, with `status` as in cells.csv.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
     timing = [_timing(params, device) for device in params.timing.devices]
+    swept = [row for cell in params.sweep.cells() for row in _sweep(params, cell)]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
-        _write(pd.concat(bounds), params.results / "bounds.csv"),
+        _write(pd.concat([pd.DataFrame(columns=BOUNDS), *bounds]), params.results / "bounds.csv"),
         _write(pd.concat([pd.DataFrame(columns=TIMING), *timing]), params.results / "timing.csv"),
+        _write(pd.DataFrame(swept, columns=[*SWEPT, *SWEPT_METRICS]), params.results / "sweep.csv"),
     )
 
 
@@ -63,6 +82,26 @@ def _timing(params: Params, device: DeviceName) -> pd.DataFrame:
     if made_with != params.timing.settings(device):
         return pd.DataFrame([{"device": device, "status": "stale"}])
     return found
+
+
+def _sweep(params: Params, cell: Cell) -> list[dict[str, Any]]:
+    """A row for every weight and seed of a sweep, or one that says why there is none."""
+    path, place = params.sweep_file(cell), cell._asdict()
+    if not path.is_file():
+        return [{**place, "status": "missing"}]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["parameters"] != params.sweep_settings(cell):
+            return [{**place, "status": "stale"}]
+        return [{**place, **row} for row in content["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [{**place, "status": "unreadable"}]
+
+
+def sweep_state(params: Params, cell: Cell) -> str:
+    """ "ok" where a sweep has been made, else what is wrong, in the words of `status`."""
+    rows = _sweep(params, cell)
+    return "ok" if "seed" in rows[0] else str(rows[0]["status"])
 
 
 def state(params: Params, cell: Cell) -> str:

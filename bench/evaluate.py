@@ -1,5 +1,6 @@
-"""Accuracy and reconstruction of one trained model on the test images."""
+"""Accuracy, reconstruction and the other map metrics of one trained model on the test images."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,11 @@ from torch.nn.functional import one_hot
 from batchcam import explain, normalize_maps, resize_maps
 from batchcam.distances import DISTANCES
 from batchcam.maps import EPSILON
+from bench import saliency
 
 BATCH = 120
+PROBED = 1000  # test images whose maps are looked at closely: the first of a fixed random order
+ROAD_IMAGES = 100  # of the probed ones
 
 
 class Evaluation(NamedTuple):
@@ -25,6 +29,16 @@ class Evaluation(NamedTuple):
     class_means: Tensor
     examples: Tensor
     example_indices: Tensor
+
+
+class Probe(NamedTuple):
+    """The test images on which maps are looked at closely, S of them; `patch` and `repainted` only with decoys."""
+
+    images: Tensor  # (S,1,px,px) in [0, 1]
+    labels: Tensor  # (S,) long
+    ink: Tensor  # (S,px,px) in {0, 1}: where the image without its decoy shows something
+    patch: Tensor | None  # (S,px,px) in [0, 1]: how much of a pixel the decoy covers
+    repainted: Tensor | None  # the images with another grey in the patch
 
 
 @torch.no_grad()
@@ -77,6 +91,76 @@ def evaluate(model: nn.Module, layer: nn.Module, images: Tensor, labels: Tensor,
     examples = _normalized(raw, images.shape[-1])[1]
     class_means = (grid_sums / counts[:, None]).view(classes, *raw.shape[1:])
     return Evaluation(metrics, class_means, examples, example_indices)
+
+
+@torch.no_grad()
+def probe(
+    model: nn.Module, layer: nn.Module, images: Probe, road: bool
+) -> tuple[dict[str, float | None], dict[str, Tensor]]:
+    """The metrics of `bench.saliency`, with the maps of the true label; the model is left in eval mode.
+
+    Returns:
+        By column of cells.csv, the means over the images where a metric is defined, None where it is for none:
+        `decoy_flip_rate`, `decoy_mass`, `epg_ink`, `specificity`, `coherence`, and with `road`, on the first
+        `ROAD_IMAGES` images, `road`. `undefined_maps` counts the maps without mass, for which the others are not
+        defined, and `lone_images` the images that are alone in their class, which have no specificity.
+        And the metrics that single images have, (S,) each, NaN where they are not defined: `correct`, `epg_ink`,
+        `specificity`, and with decoys `decoy_flip` and `decoy_mass`.
+    """
+    model.eval()
+    logits, maps = _explained(model, layer, images)
+    by_image = {
+        "correct": (logits.argmax(1) == images.labels).double(),
+        "epg_ink": saliency.energy(maps, images.ink),
+        "specificity": saliency.specificity(maps, images.ink, images.labels),
+    }
+    if images.patch is not None and images.repainted is not None:
+        after = torch.cat([model(x) for x in images.repainted.split(BATCH)])
+        by_image["decoy_flip"] = saliency.flipped(logits, after)
+        by_image["decoy_mass"] = saliency.energy(maps, images.patch)
+    means = {name: _mean(values) for name, values in by_image.items()}
+    counts = images.labels.unique(return_counts=True)[1]
+    metrics = {
+        "decoy_flip_rate": means.get("decoy_flip"),
+        "decoy_mass": means.get("decoy_mass"),
+        "epg_ink": means["epg_ink"],
+        "specificity": means["specificity"],
+        "coherence": _known(saliency.coherence(maps, images.labels)),
+        "road": _road(model, images, maps) if road else None,
+        "undefined_maps": int((maps.amax((1, 2)) == 0).sum()),
+        "lone_images": int((counts == 1).sum()),
+    }
+    return metrics, by_image
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The share of images that a model in eval mode classifies correctly."""
+    with torch.no_grad():
+        correct = [model(x).argmax(1) == y for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)]
+    return torch.cat(correct).double().mean().item()
+
+
+def _explained(model: nn.Module, layer: nn.Module, images: Probe) -> tuple[Tensor, Tensor]:
+    """Logits (S,classes) and normalised maps (S,px,px) of the true labels."""
+    batches = zip(images.images.split(BATCH), images.labels.split(BATCH), strict=True)
+    found = [explain(model, layer, x, targets=y) for x, y in batches]
+    logits, raw = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return logits, normalize_maps(resize_maps(raw, images.images.shape[-1]))
+
+
+def _road(model: nn.Module, images: Probe, maps: Tensor) -> float | None:
+    """The mean over the first images, with noise and ties from a fixed seed."""
+    generator = torch.Generator().manual_seed(0)
+    few = slice(ROAD_IMAGES)
+    return _mean(saliency.road(model, images.images[few], maps[few], images.labels[few], generator))
+
+
+def _mean(values: Tensor) -> float | None:
+    return _known(values.nanmean().item())
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _normalized(raw: Tensor, resolution: int) -> tuple[Tensor, Tensor]:

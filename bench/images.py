@@ -8,6 +8,7 @@ from batchcam import class_sums, prototypes_from_sums
 from bench.datasets import NUM_CLASSES, Split
 
 CHUNK = 4096  # images resized at a time: 50 MB a copy at 56 px
+INK = 0.1  # a pixel above a tenth of white is ink (foreground)
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
@@ -16,6 +17,17 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     chunks = [F.interpolate(c[:, None] / 255, size=size, mode="bilinear", antialias=True) for c in images.split(CHUNK)]
     # Antialiased weights add up to 1 only to rounding.
     return torch.cat(chunks).clamp_(0, 1)
+
+
+def ink(images: Tensor) -> Tensor:
+    """Where an image shows something: images (N,1,px,px) → float32 (N,px,px), 1 on the foreground and 0 elsewhere."""
+    return (images[:, 0] > INK).float()
+
+
+def blob(resolution: int) -> Tensor:
+    """A Gaussian in the centre of an image, (px,px), 1 at its top; σ is a quarter of the side."""
+    axis = torch.linspace(-1, 1, resolution)
+    return torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 0.5**2))
 
 
 def prototypes(split: Split, resolution: int) -> Tensor:
@@ -33,4 +45,6 @@ def subset(split: Split, count: int | None) -> Split:
     if count is None or count >= len(split.labels):
         return split
     chosen = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(0))[:count]
-    return Split(split.images[chosen], split.labels[chosen])
+    corners = None if split.corners is None else split.corners[chosen]
+    covered = None if split.covered is None else split.covered[chosen]
+    return Split(split.images[chosen], split.labels[chosen], corners, covered)

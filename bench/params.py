@@ -5,7 +5,9 @@ An error names the file, the path in it, what is allowed and the nearest match.
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -14,16 +16,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bench.backbones import least_resolution
+from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
+from bench.losses import WEIGHTLESS, LossName
 
-DatasetName = Literal["digits", "mnist", "fashion_mnist"]
-BackboneName = Literal["simple_cnn", "resnet18", "convnextv2_tiny"]
-LossName = Literal[
-    "ce", "prototype-l1", "prototype-l2", "prototype-ssim", "batchcam-l1", "batchcam-l2", "batchcam-ssim"
-]
+DatasetName = Literal["digits", "mnist", "fashion_mnist", "decoy_digits", "decoy_mnist", "decoy_fashion_mnist"]
+BackboneName = Literal["simple_cnn", "resnet18", "convnextv2_tiny", "resnet18_earlier", "convnextv2_tiny_earlier"]
 DeviceName = Literal["cpu", "cuda"]
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
-LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 
 class Cell(NamedTuple):
@@ -56,12 +56,23 @@ _Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 class Grid(_Section):
-    """What is combined with what."""
+    """Every combination of the four lists is a cell; where one is empty, there is none."""
 
-    dataset: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_unique)]
-    backbone: Annotated[list[BackboneName], Field(min_length=1), AfterValidator(_unique)]
-    loss: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]
-    resolution: Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
+    dataset: Annotated[list[DatasetName], AfterValidator(_unique)]
+    backbone: Annotated[list[BackboneName], AfterValidator(_unique)]
+    loss: Annotated[list[LossName], AfterValidator(_unique)]
+    resolution: Annotated[list[_Count], AfterValidator(_unique)]
+
+    def cells(self) -> list[Cell]:
+        """In the order of the lists."""
+        return [Cell(*four) for four in product(self.dataset, self.backbone, self.loss, self.resolution)]
+
+
+class Sweep(Grid):
+    """Which cells are trained with several weights and tried on the validation split; the same budget for each loss."""
+
+    weights: Annotated[list[Annotated[float, Field(gt=0)]], AfterValidator(_unique)]
+    seeds: _Count
 
 
 class Training(_Section):
@@ -122,6 +133,25 @@ class Timing(_Section):
         return content | {"batch": self.batch[device]}
 
 
+#: The parts of the parameters that name cells, and the stage of each in dvc.yaml.
+_SECTIONS = {"grid": "cell", "controls": "control", "decoys": "decoy", "places": "place"}
+
+
+_Margin = Annotated[float, Field(gt=0)]
+
+
+class Claims(_Section):
+    """What the verdicts are judged by, fixed before the results are seen."""
+
+    baseline: LossName
+    family: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]  # tested together, for each setting
+    controlled: LossName  # the loss that the controls differ from
+    controls: Annotated[list[LossName], AfterValidator(_unique)]
+    accuracy_margin: dict[DatasetName, _Margin]  # of a decoy dataset: that of the one it was made from
+    specificity_margin: _Margin
+    overhead: Annotated[float, Field(gt=1)]  # a guided step ÷ a plain one that still counts as minimal
+
+
 class Params(_Section):
     """One profile."""
 
@@ -131,25 +161,64 @@ class Params(_Section):
     device: DeviceName
     threads: _Count  # of each cell; another number gives other bits
     save_weights: bool
-    grid: Grid
+    grid: Grid  # what the paper's tables are made of
+    controls: Grid
+    decoys: Grid
+    places: Grid
+    road: dict[BackboneName, Annotated[list[_Count], AfterValidator(_unique)]]  # resolutions at which it is measured
     training: dict[BackboneName, Training]
     weights: dict[LossName, Annotated[float, Field(ge=0)]]  # of each regulariser; ce has none: 0
+    sweep: Sweep
+    claims: Claims
     timing: Timing
 
     @model_validator(mode="after")
-    def _grid_is_possible(self) -> "Params":
-        _need("training", self.training, self.grid.backbone, "the grid has")
-        _need("weights", self.weights, self.grid.loss, "the grid has")
-        if self.weights.get("ce", 0) != 0:
-            raise ValueError(f"weights.ce must be 0, got {self.weights['ce']}: ce has no regulariser")
-        for backbone in self.grid.backbone:
-            _check_resolutions(backbone, self.grid.resolution, "grid.resolution: ")
+    def _cells_are_possible(self) -> "Params":
+        cells = self.cells()
+        if not cells:
+            raise ValueError(f"there is no cell: {', '.join(_SECTIONS)} all have an empty list")
+        twice = [cell for cell, count in Counter(cells).items() if count > 1]
+        if twice:
+            raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(_SECTIONS)}")
+        _need("training", self.training, [cell.backbone for cell in cells], "the grid has")
+        _need("weights", self.weights, [cell.loss for cell in cells], "the grid has")
+        _need("road", self.road, [cell.backbone for cell in [*cells, *self.sweep.cells()]], "the grid has")
+        _need("training", self.training, self.sweep.backbone, "sweep.backbone has")
+        _need("weights", self.weights, self.sweep.loss, "sweep.loss has")
+        for loss in WEIGHTLESS:
+            if self.weights.get(loss, 0) != 0:  # type: ignore[call-overload]
+                raise ValueError(f"weights.{loss} must be 0: {loss} has none")
+        for name, section in [*self.sections().items(), ("sweep", self.sweep)]:
+            for backbone in section.backbone:
+                _check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
         return self
 
+    @model_validator(mode="after")
+    def _claims_can_be_judged(self) -> "Params":
+        datasets = [cell.dataset.removeprefix(DECOY) for cell in [*self.cells(), *self.sweep.cells()]]
+        _need("claims.accuracy_margin", self.claims.accuracy_margin, datasets, "the cells have")
+        return self
+
+    def address(self, cell: Cell) -> str:
+        """The DVC stage that makes a cell, as seen from the root."""
+        stage = next(_SECTIONS[name] for name, section in self.sections().items() if cell in section.cells())
+        return self._address(f"{stage}@{cell.name}")
+
+    def sweep_address(self, cell: Cell) -> str:
+        """The DVC stage that makes the sweep of a cell, as seen from the root."""
+        return self._address(f"sweep@{cell.name}")
+
+    def _address(self, stage: str) -> str:
+        folder = str(Path(self.params_file).parent)
+        return stage if folder == "." else f"{folder}/dvc.yaml:{stage}"
+
+    def sections(self) -> dict[str, Grid]:
+        """The parts of the parameters that name cells; each is a stage in dvc.yaml."""
+        return {name: getattr(self, name) for name in _SECTIONS}
+
     def cells(self) -> list[Cell]:
-        """Every cell of the grid, in the order of the parameters."""
-        g = self.grid
-        return [Cell(d, b, x, r) for d in g.dataset for b in g.backbone for x in g.loss for r in g.resolution]
+        """Every cell, in the order of the parameters."""
+        return [cell for section in self.sections().values() for cell in section.cells()]
 
     def for_cell(
         self,
@@ -162,6 +231,7 @@ class Params(_Section):
     ) -> "Params":
         """The same profile with one cell, perhaps other seeds or another device; `BenchError` if it is impossible."""
         content = self.model_dump()
+        content |= {name: {key: [] for key in Grid.model_fields} for name in _SECTIONS}
         content["grid"] = {"dataset": [dataset], "backbone": [backbone], "loss": [loss], "resolution": [resolution]}
         if seeds is not None and backbone in content["training"]:
             content["training"][backbone]["seeds"] = seeds
@@ -180,7 +250,14 @@ class Params(_Section):
             "save_weights": self.save_weights,
             "training": self.training[cell.backbone].model_dump(),
             "weight": self.weights[cell.loss],
+            "road": self.road[cell.backbone],
         }
+
+    def sweep_settings(self, cell: Cell) -> dict[str, Any]:
+        """The parameters that a sweep of a cell depends on; dvc.yaml names the same keys."""
+        settings = self.settings(cell)
+        del settings["weight"], settings["road"], settings["save_weights"]
+        return settings | {"weights": self.sweep.weights, "seeds": self.sweep.seeds}
 
     @property
     def runs(self) -> Path:
@@ -194,6 +271,10 @@ class Params(_Section):
     def timing_file(self, device: str) -> Path:
         """Where a device's timings are kept for `collect`."""
         return self.runs / f"timing-{device}.json"
+
+    def sweep_file(self, cell: Cell) -> Path:
+        """Where the sweep of a cell is kept for `collect`."""
+        return self.runs / f"sweep-{cell.name}.json"
 
     def failure_file(self, cell: Cell) -> Path:
         """Where a cell that failed leaves its sentence, until it runs through."""
@@ -260,7 +341,13 @@ def _sentence(error: Any) -> str:
 
 def _allowed_keys(location: list[Any]) -> list[str]:
     """The keys that the section at this path may have."""
-    sections: dict[str, type[BaseModel]] = {"grid": Grid, "training": Training, "timing": Timing}
+    sections: dict[str, type[BaseModel]] = {
+        **dict.fromkeys(_SECTIONS, Grid),
+        "sweep": Sweep,
+        "claims": Claims,
+        "training": Training,
+        "timing": Timing,
+    }
     section = sections[location[0]] if location else Params
     if location[-1:] == ["growth"]:
         section = Growth

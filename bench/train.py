@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,18 +23,17 @@ from torch.backends.cpu import get_cpu_capability
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from batchcam import BatchCAMLoss, PrototypeLoss, capture, grad_cam, normalize_maps, resize_maps
-from bench import backbones, datasets
+from batchcam import capture
+from bench import backbones, datasets, decoys
 from bench.errors import BenchError
-from bench.evaluate import evaluate
+from bench.evaluate import PROBED, Probe, accuracy, evaluate, probe
 from bench.files import written_aside
-from bench.images import prototypes, resize, subset
+from bench.images import ink, prototypes, resize, subset
+from bench.losses import MASKED, Batch, Regularizer, regularizer_for
 from bench.params import Cell, Params, Training
 
 #: The modules of bench/ that can change a cell's numbers, besides batchcam. dvc.yaml names the same.
-CODE = ("backbones.py", "evaluate.py", "images.py", "train.py")
-
-Regularizer = Callable[[Tensor, Tensor], Tensor]
+CODE = ("backbones.py", "decoys.py", "evaluate.py", "images.py", "losses.py", "saliency.py", "train.py")
 
 
 class Data(NamedTuple):
@@ -46,12 +44,17 @@ class Data(NamedTuple):
     test_images: Tensor
     test_labels: Tensor
     prototypes: Tensor  # (classes,px,px), of the whole training split
+    clean_prototypes: Tensor | None  # of the same images without decoys; None where there are none
+    clean_test_images: Tensor | None
+    train_ink: Tensor | None  # (N,px,px), for a loss that is told of it
+    probe: Probe
 
 
 def run_cell(params: Params, cell: Cell, output: Path) -> None:
     """Train and test every seed of a cell, and write the directory `output`.
 
-    It holds metrics.json, maps.safetensors, provenance.json and, where the profile says so, the weights. Finished seeds
+    It holds metrics.json, maps.safetensors, images.safetensors (the map metrics of each probed image), provenance.json
+    and, where the profile says so, the weights. Finished seeds
     of an interrupted run wait in runs/.partial, in a folder named by the hash of parameters, data and code, and are
     not repeated. A cell that fails leaves its sentence for `collect`.
 
@@ -75,13 +78,12 @@ def run_cell(params: Params, cell: Cell, output: Path) -> None:
 
 def _run_seeds(params: Params, cell: Cell, output: Path) -> None:
     commit = _commit()  # now: the tree may have moved on when the training is done
-    device = _device(params)
-    _make_deterministic(params.threads)
+    device = prepare_device(params)
     settings = params.training[cell.backbone]
     source = Path("data", f"{cell.dataset}.safetensors")
-    data = _load(source, cell, settings, device)
-    regularizer = regularizer_for(cell.loss, data.prototypes)
-    partial = Path("runs", ".partial", _identity(params, cell, source))
+    data = load(source, cell, settings, device)
+    regularizer = regularizer_for(cell.loss, data.prototypes, data.clean_prototypes)
+    partial = Path("runs", ".partial", identity(params, cell, source))
 
     seeds = range(settings.seeds)
     waiting = [seed for seed in seeds if not _seed_directory(partial, seed).is_dir()]
@@ -112,14 +114,16 @@ def _run_seed(
     train(backbone, data, params.training[cell.backbone], seed, regularizer, params.weights[cell.loss], where, bar)
     trained = time.perf_counter()
     evaluation = evaluate(*backbone, data.test_images, data.test_labels, data.prototypes)
-    bad = [name for name, value in evaluation.metrics.items() if value is not None and not math.isfinite(value)]
+    found, by_image = probe(*backbone, data.probe, road=cell.resolution in params.road[cell.backbone])
+    metrics = evaluation.metrics | _with_and_without_decoys(backbone.model, evaluation.metrics, data) | found
+    bad = [name for name, value in metrics.items() if value is not None and not math.isfinite(value)]
     if bad:  # the last step's update is seen by no loss
         raise BenchError(f"{where}: {bad[0]} is not finite after the last step; try a lower learning rate")
     tested = time.perf_counter()
 
     with written_aside(_seed_directory(partial, seed)) as directory:
         directory.mkdir()
-        row = {"seed": seed, **evaluation.metrics}
+        row = {"seed": seed, **metrics}
         (directory / "metrics.json").write_text(json.dumps(row))
         seconds = {"seed": seed, "train_s": trained - start, "test_s": tested - trained}
         (directory / "seconds.json").write_text(json.dumps(seconds))
@@ -128,6 +132,8 @@ def _run_seed(
             "examples": evaluation.examples.half(),
             "example_indices": evaluation.example_indices,
         }
+        by_image = {name: values.float().cpu() for name, values in by_image.items()}
+        safetensors.torch.save_file(by_image, directory / "images.safetensors")
         safetensors.torch.save_file({k: v.cpu().contiguous() for k, v in maps.items()}, directory / "maps.safetensors")
         if params.save_weights:
             weights = {k: v.cpu().contiguous() for k, v in backbone.model.state_dict().items()}
@@ -168,7 +174,8 @@ def train(
             epoch = epoch.view(batches, settings.batch_size).to(device)
         chosen = epoch[step % batches]
         images, labels = data.train_images[chosen], data.train_labels[chosen]
-        loss, logits = objective(backbone, images, labels, regularizer, weight)
+        inked = None if data.train_ink is None else data.train_ink[chosen]
+        loss, logits = objective(backbone, images, labels, regularizer, weight, inked)
         value = loss.item()
         if not math.isfinite(value):
             raise BenchError(
@@ -180,14 +187,21 @@ def train(
         schedule.step()
         bar.update()
         if step % 10 == 0:
-            accuracy = (logits.argmax(1) == labels).float().mean().item()
-            bar.set_postfix_str(f"seed {seed}, loss {value:.3f}, accuracy {accuracy:.2f}", refresh=False)
+            correct = (logits.argmax(1) == labels).float().mean().item()
+            bar.set_postfix_str(f"seed {seed}, loss {value:.3f}, accuracy {correct:.2f}", refresh=False)
 
 
 def objective(
-    backbone: backbones.Backbone, images: Tensor, labels: Tensor, regularizer: Regularizer | None, weight: float
+    backbone: backbones.Backbone,
+    images: Tensor,
+    labels: Tensor,
+    regularizer: Regularizer | None,
+    weight: float,
+    ink: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy + weight · regulariser of a batch, a scalar, and the logits (N,classes).
+
+    `ink` (N,px,px) is where the images show something, for a regulariser that is told of it.
 
     On a GPU the forward pass runs under bfloat16 autocast. On a CPU it does not: without bfloat16 instructions it was
     twelve times slower (ResNet-18 at 56 px, 8 against 101 images/s).
@@ -202,39 +216,56 @@ def objective(
                 logits = model(images)
     loss = cross_entropy(logits.float(), labels)
     if regularizer is not None:
-        raw = grad_cam(captured.activations, logits, labels, create_graph=True)
-        maps = normalize_maps(resize_maps(raw, images.shape[-1]))
-        loss = loss + weight * regularizer(maps, labels)
+        loss = loss + weight * regularizer(Batch(captured.activations, logits, labels, images, ink))
     return loss, logits
 
 
-def regularizer_for(loss: str, prototypes: Tensor) -> Regularizer | None:
-    """The regulariser that a loss's name stands for; None for `ce`."""
-    if loss == "ce":
-        return None
-    family, distance = loss.split("-")
-    return {"prototype": PrototypeLoss, "batchcam": BatchCAMLoss}[family](prototypes, distance=distance)
+def _with_and_without_decoys(model: torch.nn.Module, metrics: dict[str, Any], data: Data) -> dict[str, float | None]:
+    """Accuracy on the test images as they are, with misleading decoys, and without them; None where there are none."""
+    if data.clean_test_images is None:
+        return {"decoy_accuracy": None, "clean_accuracy": None}
+    clean = accuracy(model, data.clean_test_images, data.test_labels)
+    return {"decoy_accuracy": metrics["accuracy"], "clean_accuracy": clean}
 
 
-def _load(source: Path, cell: Cell, settings: Training, device: torch.device) -> Data:
-    """The images of a cell, resized once."""
+def load(
+    source: Path, cell: Cell, settings: Training, device: torch.device, tried: Literal["test", "validation"] = "test"
+) -> Data:
+    """The images of a cell, resized once; `tried` is the split that stands for the test images."""
     dataset = datasets.load(source)
     train = _part(cell, dataset, "train", settings.train_images)
-    test = _part(cell, dataset, "test", settings.test_images)
+    test = _part(cell, dataset, tried, settings.test_images)
 
     def images(split: datasets.Split) -> Tensor:
         return resize(split.images, cell.resolution).to(device, memory_format=torch.channels_last)
 
+    def clean(split: datasets.Split) -> Tensor:
+        return images(datasets.without_decoys(split))
+
+    probed = subset(test, PROBED)
+    patch = repainted = None
+    if probed.corners is not None:
+        patch = resize(decoys.masks(probed.corners), cell.resolution)[:, 0].to(device)
+        shown = decoys.patch(probed.images, probed.corners)[:, 0, 0]
+        other = decoys.other_grey(shown, torch.Generator().manual_seed(0))
+        repainted = images(datasets.Split(decoys.paint(probed.images, probed.corners, other), probed.labels))
+    decoyed = test.corners is not None
     return Data(
         images(train),
         train.labels.to(device),
         images(test),
         test.labels.to(device),
         prototypes(dataset.train, cell.resolution).to(device),
+        prototypes(datasets.without_decoys(dataset.train), cell.resolution).to(device) if decoyed else None,
+        clean(test) if decoyed else None,
+        ink(clean(train)) if cell.loss in MASKED else None,
+        Probe(images(probed), probed.labels.to(device), ink(clean(probed)), patch, repainted),
     )
 
 
-def _part(cell: Cell, dataset: datasets.Dataset, name: Literal["train", "test"], count: int | None) -> datasets.Split:
+def _part(
+    cell: Cell, dataset: datasets.Dataset, name: Literal["train", "validation", "test"], count: int | None
+) -> datasets.Split:
     """The first `count` images of a split in a fixed random order, every class among them."""
     whole: datasets.Split = getattr(dataset, name)
     if count is not None and count > len(whole.labels):
@@ -249,24 +280,22 @@ def _part(cell: Cell, dataset: datasets.Dataset, name: Literal["train", "test"],
     return part
 
 
-def _device(params: Params) -> torch.device:
+def prepare_device(params: Params) -> torch.device:
+    """The device of a profile, set up so that the same machine, device and threads give the same bits."""
     if params.device == "cuda" and not torch.cuda.is_available():
         raise BenchError(f"{params.params_file}: device is cuda, but torch finds no GPU here; set it to cpu")
-    return torch.device(params.device)
-
-
-def _make_deterministic(threads: int) -> None:
-    """The same machine, device and thread count give the same bits; where CUDA has no such kernel, torch warns."""
+    # Where CUDA has no deterministic kernel, torch warns.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # A guard against reading what was never written; equal bits do not need it. Its type stub lacks it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # TF32 keeps 10 bits: too few for SSIM, which subtracts nearly equal convolutions.
     torch.backends.cudnn.allow_tf32 = False
-    torch.set_num_threads(threads)
+    torch.set_num_threads(params.threads)
+    return torch.device(params.device)
 
 
-def _identity(params: Params, cell: Cell, source: Path) -> str:
+def identity(params: Params, cell: Cell, source: Path) -> str:
     """Hash of what makes the numbers of a seed: parameters (but for the number of seeds), versions, data and code."""
     settings = params.settings(cell)
     del settings["training"]["seeds"]
@@ -283,13 +312,16 @@ def _seed_directory(partial: Path, seed: int) -> Path:
 
 
 def _gather(seed_directories: list[Path], directory: Path) -> None:
-    """One file for all seeds: metrics as a list of rows, maps with a leading dimension for the seeds."""
+    """One file for all seeds: metrics as a list of rows, tensors with a leading dimension for the seeds."""
     rows = [json.loads((d / "metrics.json").read_text()) for d in seed_directories]
     (directory / "metrics.json").write_text(json.dumps(rows, indent=1))
     maps = [safetensors.torch.load_file(d / "maps.safetensors") for d in seed_directories]
     gathered = {key: torch.stack([m[key] for m in maps]) for key in ("class_means", "examples")}
     gathered["example_indices"] = maps[0]["example_indices"]
     safetensors.torch.save_file(gathered, directory / "maps.safetensors")
+    by_image = [safetensors.torch.load_file(d / "images.safetensors") for d in seed_directories]
+    stacked = {key: torch.stack([b[key] for b in by_image]) for key in by_image[0]}
+    safetensors.torch.save_file(stacked, directory / "images.safetensors")
     for d in seed_directories:
         if (d / "weights.safetensors").exists():
             shutil.copyfile(d / "weights.safetensors", directory / f"weights-{d.name}.safetensors")

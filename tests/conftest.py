@@ -1,3 +1,7 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,3 +12,23 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_test() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with digits and decoy_digits."""
+    from bench import datasets
+
+    folder = tmp_path_factory.mktemp("prepared")
+    for name in ("digits", "decoy_digits"):
+        datasets.prepare(name, folder)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory, with both datasets where a cell looks for them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(prepared, "data")
+    yield tmp_path
+    torch.use_deterministic_algorithms(False)

@@ -13,6 +13,8 @@ GRIDS = {
     "simple_cnn": (5, 7, 8, 14, 28, 56),
     "resnet18": (3, 4, 4, 4, 4, 7),
     "convnextv2_tiny": (3, 3, 4, 3, 7, 7),
+    "resnet18_earlier": (6, 7, 8, 7, 7, 14),
+    "convnextv2_tiny_earlier": (6, 6, 8, 7, 14, 14),
 }
 
 
@@ -44,6 +46,11 @@ def test_every_resolution_gives_logits_and_a_map_of_the_expected_grid(name: str,
         ("convnextv2_tiny", 112, "stages.2"),
         ("convnextv2_tiny", 224, "stages.3"),
         ("simple_cnn", 23, "features.7"),
+        ("resnet18_earlier", 23, "layer3"),
+        ("resnet18_earlier", 32, "layer1"),
+        ("convnextv2_tiny_earlier", 23, "1.stages.1"),
+        ("convnextv2_tiny_earlier", 112, "stages.1"),
+        ("convnextv2_tiny_earlier", 224, "stages.2"),
     ],
 )
 def test_the_map_is_read_at_the_deepest_stage_of_3x3(name: str, resolution: int, stage: str) -> None:
@@ -65,6 +72,16 @@ def test_the_seed_fixes_the_weights_and_nothing_else_is_drawn(name: str) -> None
     assert any(not torch.equal(a, b) for a, b in zip(weights[0].values(), other.values(), strict=True))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "convnextv2_tiny"])
+def test_the_place_of_the_map_leaves_the_network_as_it_is(name: str) -> None:
+    found = []
+    for suffix in ("", "_earlier"):
+        torch.manual_seed(7)
+        found.append(build(f"{name}{suffix}", 23).model.state_dict())
+    assert list(found[0]) == list(found[1])
+    assert all(torch.equal(a, b) for a, b in zip(*(weights.values() for weights in found), strict=True))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resolution_too_small_names_the_least(name: str) -> None:
     least = least_resolution(name)
@@ -74,7 +91,7 @@ def test_a_resolution_too_small_names_the_least(name: str) -> None:
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(BenchError, match="simple_cnn, resnet18, convnextv2_tiny; did you mean 'resnet18'"):
+    with pytest.raises(BenchError, match=f"{', '.join(NAMES)}; did you mean 'resnet18'"):
         build("resnet", 23)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from tiny import NO_CELLS
 
-from bench.collect import KEY, METRICS, collect, state
+from bench.collect import KEY, METRICS, SWEPT, SWEPT_METRICS, collect, state, sweep_state
 from bench.errors import BenchError
 from bench.params import Cell, Params, load
 
@@ -55,6 +56,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
     content["grid"]["loss"] = [CELL.loss, OTHER.loss]
+    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
+    content["sweep"] = content["grid"] | {"weights": [0.5, 2], "seeds": 2}
     content["training"]["simple_cnn"]["seeds"] = 2
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
@@ -68,7 +71,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) -> None:
     put(params, CELL._replace(resolution=99))  # not expected: nobody's business
     written = collect(params)
-    assert written == tuple(Path("results/quick", f"{name}.csv") for name in ("cells", "bounds", "timing"))
+    assert written == tuple(Path("results/quick", f"{name}.csv") for name in ("cells", "bounds", "timing", "sweep"))
     found = read(written[0])
     assert list(found[0]) == [*KEY, *METRICS]
     expected = [(cell, seed) for cell in (CELL, OTHER) for seed in (0, 1)]
@@ -123,6 +126,7 @@ FAILED = "failed: seed 0: the loss became nan, at step 3"
         ([LEARNING_RATE], ["stale", "stale"]),
         ([rewrite("provenance.json", lambda made: made["parameters"].update(weight=2))], ["stale", "stale"]),
         ([rewrite("provenance.json", lambda made: made["parameters"].update(threads=7))], ["stale", "stale"]),
+        ([rewrite("provenance.json", lambda made: made["parameters"].update(road=[12]))], ["stale", "stale"]),
     ],
     ids=[
         "cell missing",
@@ -138,6 +142,7 @@ FAILED = "failed: seed 0: the loss became nan, at step 3"
         "other training",
         "other weight",
         "other threads",
+        "ROAD elsewhere",
     ],
 )
 def test_what_is_not_there_is_a_row_that_says_so(
@@ -177,3 +182,69 @@ def test_a_cell_is_ok_only_with_all_its_seeds_and_its_own_parameters(params: Par
     provenance = params.runs / OTHER.name / "provenance.json"
     provenance.write_text(provenance.read_text().replace('"weight": 1', '"weight": 2'))
     assert [state(params, cell) for cell in params.cells()] == ["missing", "stale"]
+
+
+def swept(weight: float, seed: int, status: str = "ok") -> dict[str, Any]:
+    """A row of a sweep; without metrics where it failed."""
+    values = {name: VALUES[(i + seed) % len(VALUES)] for i, name in enumerate(SWEPT_METRICS)}
+    return {"weight": weight, "seed": seed, "status": status} | (values if status == "ok" else {})
+
+
+def put_sweep(params: Params, cell: Cell, **changes: Any) -> None:
+    rows = [swept(0.5, 0), swept(0.5, 1), swept(2, 0, "failed: the loss became nan"), swept(2, 1)]
+    parameters = params.sweep_settings(cell) | changes
+    params.sweep_file(cell).write_text(json.dumps({"parameters": parameters, "rows": rows}))
+
+
+def test_a_sweep_is_a_row_for_every_weight_and_seed(params: Params) -> None:
+    put_sweep(params, CELL)
+    put_sweep(params, OTHER)
+    path = collect(params)[3]
+    found = read(path)
+    assert list(found[0]) == [*SWEPT, *SWEPT_METRICS]
+    assert [row["loss"] for row in found] == [CELL.loss] * 4 + [OTHER.loss] * 4
+    assert [(row["weight"], row["seed"]) for row in found] == [
+        ("0.5", "0"),
+        ("0.5", "1"),
+        ("2.0", "0"),
+        ("2.0", "1"),
+    ] * 2
+    assert [row["status"] for row in found] == ["ok", "ok", "failed: the loss became nan", "ok"] * 2
+    for row in found:
+        values = swept(0, int(row["seed"]), row["status"])
+        assert {n: float(row[n]) if row[n] else None for n in SWEPT_METRICS} == {
+            n: values.get(n) for n in SWEPT_METRICS
+        }
+    assert sweep_state(params, CELL) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("damage", "status"),
+    [
+        (lambda params, _: params.sweep_file(OTHER).unlink(), "missing"),
+        (lambda params, _: put_sweep(params, OTHER, weights=[0.5, 3]), "stale"),
+        (lambda params, _: put_sweep(params, OTHER, seeds=1), "stale"),
+        (lambda params, _: put_sweep(params, OTHER, threads=7), "stale"),
+        (lambda params, path: path.write_text(path.read_text()[:-7]), "unreadable"),
+        (lambda params, path: path.write_text("[]"), "unreadable"),
+        (lambda params, path: path.write_text("{}"), "unreadable"),
+    ],
+    ids=["missing", "other weights", "other seeds", "other threads", "cut", "a list", "no rows"],
+)
+def test_a_sweep_that_is_not_there_is_a_row_that_says_so(
+    damage: Callable[[Params, Path], None], status: str, params: Params
+) -> None:
+    put_sweep(params, CELL)
+    put_sweep(params, OTHER)
+    damage(params, params.sweep_file(OTHER))
+    *kept, row = read(collect(params)[3])
+    assert [r["loss"] for r in kept] == [CELL.loss] * 4
+    assert (row["loss"], row["status"], row["weight"]) == (OTHER.loss, status, "")
+    assert not any(row[name] for name in SWEPT_METRICS)
+    assert [sweep_state(params, cell) for cell in (CELL, OTHER)] == ["ok", status]
+
+
+def test_a_profile_of_decoys_alone_is_collected(params: Params) -> None:
+    grid = params.grid
+    params = params.model_copy(update={"grid": params.places, "decoys": grid})
+    assert [row["status"] for row in read(collect(params)[0])] == ["ok"] * 4

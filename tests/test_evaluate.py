@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from batchcam import grad_cam_loop, normalize_maps, resize_maps
 from batchcam.distances import l1, l2, ssim
-from bench.evaluate import BATCH, evaluate
+from bench import evaluate as module
+from bench import saliency
+from bench.evaluate import BATCH, Probe, accuracy, evaluate, probe
 
 PX, CLASSES = 12, 3
 
@@ -98,3 +100,126 @@ def test_the_model_is_tested_in_eval_mode_and_keeps_its_gradients_and_buffers() 
     assert not model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+class Halves(nn.Module):
+    """Images 4×4 in two channels, the patch (the upper left 2×2) and the rest, whose means the logits weigh.
+
+    The map of class 0 is the image in the patch, that of class 1 the image elsewhere, and that of class 2 zero.
+    """
+
+    def __init__(self, weights: list[list[float]]) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 1, bias=False)
+        self.layer.weight.data.fill_(1)
+        self.layer.register_forward_hook(lambda layer, inputs, output: output * self.parts)
+        self.register_buffer("parts", torch.zeros(2, 4, 4))
+        self.parts[0, :2, :2] = 1
+        self.parts[1] = 1 - self.parts[0]
+        self.weights = torch.tensor(weights, dtype=torch.float32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).mean((2, 3)) @ self.weights.T
+
+
+LABELS = torch.tensor([0, 0, 0, 1, 1, 2])
+
+
+def probed() -> tuple[Halves, Probe]:
+    """White images with ink by hand; the patch covers the part that `Halves` calls so, and is repainted black."""
+    images, ink = torch.ones(6, 1, 4, 4), torch.zeros(6, 4, 4)
+    ink[0, :2, :2] = 1
+    ink[1, :, :2] = 1
+    ink[2, :, 2:] = 1
+    ink[3, :, 2:] = 1
+    ink[4] = ink[5] = 1
+    patch = torch.zeros(6, 4, 4)
+    patch[:, :2, :2] = 1
+    return Halves([[1, 0], [0, 1], [-1, -1]]), Probe(images, LABELS, ink, patch, images * (1 - patch[:, None]))
+
+
+def test_probe_by_hand() -> None:
+    """The map of class 2 has no mass, and its image is alone in its class; the mean patch is ¼ and the mean rest ¾."""
+    model, images = probed()
+    metrics, by_image = probe(model, model.layer, images, road=False)
+    nan = math.nan
+    expected = {
+        "correct": [0, 0, 0, 1, 1, 0],
+        "epg_ink": [1, 1, 0, 8 / 12, 1, nan],
+        "specificity": [1 - 1 / 2, 1 - 1 / 2, -1, 8 / 12 - 1, 1 - 8 / 12, nan],
+        "decoy_flip": [0] * 6,  # the rest is still the greater part
+        "decoy_mass": [1, 1, 1, 0, 0, nan],
+    }
+    assert by_image.keys() == expected.keys()
+    for name, values in expected.items():
+        assert by_image[name].tolist() == pytest.approx(values, abs=1e-6, nan_ok=True), name
+    assert metrics == {
+        "decoy_flip_rate": 0,
+        "decoy_mass": pytest.approx(3 / 5),
+        "epg_ink": pytest.approx((1 + 1 + 8 / 12 + 1) / 5),
+        "specificity": pytest.approx(0, abs=1e-6),
+        "coherence": pytest.approx(1 - (-1)),
+        "road": None,
+        "undefined_maps": 1,
+        "lone_images": 1,
+    }
+    assert not model.training
+
+
+def test_probe_of_more_than_a_batch_keeps_the_images_in_order() -> None:
+    model, images = probed()
+    model.weights[0, 0] = 5  # with the patch, class 0 is predicted; without, class 1
+    many = Probe(*(tensor.repeat(30, *[1] * (tensor.ndim - 1)) for tensor in images))
+    assert len(many.images) > BATCH
+    metrics, by_image = probe(model, model.layer, many, road=False)
+    assert by_image["correct"].tolist() == [1, 1, 1, 0, 0, 0] * 30
+    assert by_image["decoy_mass"].tolist() == pytest.approx([1, 1, 1, 0, 0, math.nan] * 30, nan_ok=True)
+    assert by_image["decoy_flip"].tolist() == [1] * 180
+    assert (metrics["decoy_flip_rate"], metrics["undefined_maps"], metrics["lone_images"]) == (1, 30, 0)
+    assert accuracy(model, many.images, many.labels) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("weights", "rate"), [([[1.0, 0], [-1, 0.3]], 1), ([[0.0, 1], [0, -1]], 0)], ids=["reads", "ignores"]
+)
+def test_the_flip_rate_is_1_of_a_model_that_reads_only_the_patch_and_0_of_one_that_ignores_it(
+    weights: list[list[float]], rate: float
+) -> None:
+    model, images = probed()
+    model.weights = torch.tensor(weights)
+    images = images._replace(labels=LABELS % 2)
+    assert probe(model, model.layer, images, road=False)[0]["decoy_flip_rate"] == rate
+
+
+def test_where_no_map_has_mass_the_map_metrics_are_none_and_all_maps_are_counted() -> None:
+    model, images = probed()
+    metrics, by_image = probe(model, model.layer, images._replace(labels=torch.full((6,), 2)), road=True)
+    assert {name for name, value in metrics.items() if value is None} == {
+        "decoy_mass",
+        "epg_ink",
+        "specificity",
+        "coherence",
+        "road",
+    }
+    assert (metrics["undefined_maps"], metrics["lone_images"], metrics["decoy_flip_rate"]) == (6, 0, 0)
+    assert by_image["epg_ink"].isnan().all()
+
+
+def test_without_decoys_there_is_nothing_about_them() -> None:
+    model, images = probed()
+    metrics, by_image = probe(model, model.layer, images._replace(patch=None, repainted=None), road=False)
+    assert list(by_image) == ["correct", "epg_ink", "specificity"]
+    assert metrics["decoy_flip_rate"] is metrics["decoy_mass"] is None
+    assert metrics["epg_ink"] == pytest.approx(11 / 15)
+
+
+def test_road_is_that_of_the_first_images_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROAD_IMAGES", 4)
+    model, images = probed()
+    images = images._replace(images=torch.rand(6, 1, 4, 4))
+    found = [probe(model, model.layer, images, road=True)[0]["road"] for _ in range(2)]
+    maps = normalize_maps(resize_maps(grad_cam_loop(model, model.layer, images.images, LABELS), 4))
+    generator = torch.Generator().manual_seed(0)
+    expected = saliency.road(model, images.images[:4], maps[:4], LABELS[:4], generator).mean().item()
+    assert expected != 0
+    assert found == [expected] * 2

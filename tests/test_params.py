@@ -1,5 +1,6 @@
 """params.yaml under its schema: what is wrong is told with its path, what is allowed and the nearest match."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +8,31 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny import NO_CELLS
 
 from bench import backbones, datasets
 from bench.errors import BenchError
-from bench.params import LOSSES, Cell, load
+from bench.losses import LOSSES, PAPER
+from bench.params import Cell, Params, load
 
 ROOT = Path(__file__).parents[1]
+SECTIONS = ("grid", "controls", "decoys", "places")
+SWEEP = {
+    "dataset": ["digits"],
+    "backbone": ["simple_cnn"],
+    "loss": ["ce"],
+    "resolution": [12],
+    "weights": [1],
+    "seeds": 1,
+}
+MARGIN = "claims.accuracy_margin"
 GROWTH = {"backbone": "resnet18", "batch": [1], "resolution": [32], "classes": [2]}
-PROFILES = ["params.yaml", "profiles/reduced/params.yaml", "profiles/paper/params.yaml"]
+PROFILES = ["params.yaml", *(f"profiles/{name}/params.yaml" for name in ("evidence", "reduced", "paper"))]
 
 
 def quick() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+    """The content of params.yaml, without sections that are one object in two places."""
+    return json.loads(json.dumps(yaml.safe_load((ROOT / "params.yaml").read_text())))
 
 
 def set_at(path: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -32,21 +46,52 @@ def set_at(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def without_mnist_margin(content: dict[str, Any]) -> None:
+    content["sweep"] = SWEEP | {"dataset": ["decoy_mnist"]}
+    del content["claims"]["accuracy_margin"]["mnist"]
+
+
+def without_the_weight_of_hint(content: dict[str, Any]) -> None:
+    """Nothing but the sweep has it then."""
+    for section in ("controls", "decoys"):
+        content[section]["loss"].remove("hint")
+    content["sweep"] = SWEEP | {"loss": ["hint"]}
+    del content["weights"]["hint"]
+
+
 @pytest.mark.parametrize("path", PROFILES)
 def test_the_profiles_are_valid_and_name_their_own_place(path: str) -> None:
     params = load(ROOT / path)
     assert params.params_file == path
     assert (ROOT / path).parent / params.root == (ROOT / path).parent / Path(*[".."] * path.count("/") or ["."])
     assert params.cells()[0] == Cell(params.grid.dataset[0], "simple_cnn", "ce", params.grid.resolution[0])
-    assert len(params.cells()) == len(set(params.cells())) == len(params.grid.dataset) * 3 * 7 * 2
+    assert params.grid.loss == list(PAPER)
+    sections = (params.grid, params.controls, params.decoys, params.places)
+    sizes = [len(s.dataset) * len(s.backbone) * len(s.loss) * len(s.resolution) for s in sections]
+    assert len(params.cells()) == len(set(params.cells())) == sum(sizes)
 
 
 def test_names_are_those_of_the_modules_behind_them() -> None:
     content = quick()
     content["grid"].update(dataset=list(datasets.NAMES), backbone=list(backbones.NAMES), loss=list(LOSSES))
-    from bench.params import Params
+    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
+    assert len(Params.model_validate(content).cells()) == 6 * 5 * 17 * 2
 
-    assert len(Params.model_validate(content).cells()) == 3 * 3 * 7 * 2
+
+def test_a_profile_of_decoys_alone_is_one() -> None:
+    content = quick() | dict.fromkeys(("grid", "controls", "places"), NO_CELLS)
+    assert {cell.dataset for cell in Params.model_validate(content).cells()} == {"decoy_digits"}
+
+
+def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
+    params = load(ROOT / "params.yaml")
+    for section, stage in {"grid": "cell", "controls": "control", "decoys": "decoy", "places": "place"}.items():
+        cell = getattr(params, section).cells()[-1]
+        assert params.address(cell) == f"{stage}@{cell.name}"
+    evidence = load(ROOT / "profiles/evidence/params.yaml")
+    (oracle,), swept = evidence.decoys.cells(), evidence.sweep.cells()[0]
+    assert evidence.address(oracle) == "profiles/evidence/dvc.yaml:decoy@decoy_mnist-simple_cnn-oracle-ssim-23"
+    assert evidence.sweep_address(swept) == "profiles/evidence/dvc.yaml:sweep@mnist-simple_cnn-ce-23"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +103,16 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (set_at("grid/backbone", ["resnet"]), "grid.backbone.0: unknown name 'resnet'; .*did you mean 'resnet18'"),
         (set_at("grid/dataset", ["mnist", "fashion"]), "grid.dataset.1: unknown name 'fashion'; .*'fashion_mnist'"),
         (set_at("grid/loss", ["ce", "ce"]), "grid.loss: 'ce' stands there twice"),
-        (set_at("grid/dataset", []), "grid.dataset: list should have at least 1 item"),
+        (
+            lambda content: content.update(dict.fromkeys(SECTIONS, NO_CELLS)),
+            "there is no cell: grid, controls, decoys, ",
+        ),
+        (
+            set_at("controls/loss", ["rrr", "ce"]),
+            "the cell digits-simple_cnn-ce-23 is in two of grid, controls, decoys",
+        ),
+        (set_at("controls/losses", ["ce"]), "controls.losses: unknown key; allowed are dataset, .*did you mean 'loss'"),
+        (set_at("places/resolution", [10]), "places.resolution: resnet18_earlier needs at least 11 px, got 10"),
         (set_at("grid/resolution", [23, 11]), "grid.resolution: simple_cnn needs at least 12 px, got 11"),
         (set_at("training/resnet18/epoch", 1), "training.resnet18.epoch: unknown key; .*did you mean 'epochs'"),
         (set_at("threads", True), "threads: input should be a valid integer, got True"),
@@ -66,7 +120,20 @@ def test_names_are_those_of_the_modules_behind_them() -> None:
         (set_at("training/resnet18/epochs", 0), "training.resnet18.epochs: .*greater than or equal to 1, got 0"),
         (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 8 exceeds train_images 4"),
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
-        (set_at("weights/ce", 1), "weights.ce must be 0, got 1"),
+        (set_at("weights/ce", 1), "weights.ce must be 0: ce has none"),
+        (set_at("weights/zero-ssim", 1), "weights.zero-ssim must be 0: zero-ssim has none"),
+        (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 stands there twice"),
+        (set_at("road", {}), "road.simple_cnn is missing, but the grid has 'simple_cnn'"),
+        (set_at("sweep/seed", 1), "sweep.seed: unknown key; allowed are dataset, .*did you mean 'seeds'"),
+        (set_at("sweep/weights", [1, 0]), "sweep.weights.1: .*greater than 0, got 0"),
+        (set_at("sweep", SWEEP | {"resolution": [11]}), "sweep.resolution: simple_cnn needs at least 12 px, got 11"),
+        (without_mnist_margin, f"{MARGIN}.mnist is missing, but the cells have 'mnist'"),
+        (without_the_weight_of_hint, "weights.hint is missing, but sweep.loss has 'hint'"),
+        (set_at("claims/margin", 1), "claims.margin: unknown key; allowed are baseline, .*did you mean"),
+        (set_at("claims/overhead", 1), "claims.overhead: .*greater than 1, got 1"),
+        (set_at("claims/accuracy_margin", {"mnist": 0.1}), f"{MARGIN}.digits is missing, but the cells have 'digits'"),
+        (set_at("claims/accuracy_margin/digits", 0), f"{MARGIN}.digits: .*greater than 0, got 0"),
+        (set_at("claims/controls", ["blob"]), "claims.controls.0: unknown name 'blob'; .*did you mean 'blob-ssim'"),
         (set_at("weights/prototype-l1", -1), "weights.prototype-l1: .*greater than or equal to 0, got -1"),
         (set_at("weights/prototype-l1", float("nan")), "weights.prototype-l1: .*finite number, got nan"),
         (set_at("weights/prototypes-l1", 1), "weights.prototypes-l1: unknown name.*did you mean 'prototype-l1'"),

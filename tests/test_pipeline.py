@@ -13,21 +13,24 @@ import typer
 import yaml
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
+from tiny import NO_CELLS
 from typer.testing import CliRunner
 
-from bench import train
+from bench import datasets, train
 from bench.__main__ import app
 from bench.params import load
 from bench.timing import run
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {
-    f"profiles/{name}/dvc.yaml": f"profiles/{name}/params.yaml" for name in ("reduced", "paper")
+    f"profiles/{name}/dvc.yaml": f"profiles/{name}/params.yaml" for name in ("evidence", "reduced", "paper")
 }
 TIME = "time@cpu"
 CE, SSIM = "cell@digits-simple_cnn-ce-12", "cell@digits-simple_cnn-prototype-ssim-12"
+RRR, SWEEP = "decoy@decoy_digits-simple_cnn-rrr-12", "sweep@digits-simple_cnn-prototype-ssim-12"
 BOUNDS = "bounds@digits"
-UNUSED = {"data/dvc.yaml:prepare@mnist", "data/dvc.yaml:prepare@fashion_mnist"}
+PREPARE = {f"data/dvc.yaml:prepare@{name}" for name in ("digits", "decoy_digits")}
+UNUSED = {f"data/dvc.yaml:prepare@{name}" for name in datasets.NAMES} - PREPARE
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
 
@@ -48,7 +51,8 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
 ) -> None:
     assert (ROOT / name).resolve() == ROOT / "dvc.yaml"
     params = load(ROOT / PROFILES[name])
-    expected = [f"cell@{cell.name}" for cell in params.cells()]
+    expected = [params.address(cell).rpartition(":")[2] for cell in params.cells()]
+    expected += [f"sweep@{cell.name}" for cell in params.sweep.cells()]
     expected += [f"bounds@{dataset}" for dataset in params.grid.dataset]
     expected += [*(f"time@{device}" for device in params.timing.devices), "collect", "report"]
     assert sorted(stages[name]) == sorted(expected)
@@ -63,16 +67,33 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
 ) -> None:
     params = load(ROOT / PROFILES[name])
     for cell in params.cells():
-        stage = stages[name][f"cell@{cell.name}"]
+        stage = stages[name][params.address(cell).rpartition(":")[2]]
         *files, settings = stage.deps
         data = f"data/{cell.dataset}.safetensors"
         assert sorted(d.def_path for d in files) == sorted([data, "batchcam", *(f"bench/{m}" for m in train.CODE)])
-        keys = {"training": f"training.{cell.backbone}", "weight": f"weights.{cell.loss}"}
+        keys = {name: f"{name}.{cell.backbone}" for name in ("training", "road")} | {"weight": f"weights.{cell.loss}"}
         assert settings.def_path == PROFILES[name]
         assert set(settings.params) == {keys.get(key, key) for key in params.settings(cell)} - {"cell"}
         assert stage.cmd.startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
         assert [out.def_path for out in stage.outs] == [str(params.runs / cell.name)]
         assert all(out.use_cache for out in stage.outs)
+
+
+def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
+    stages: dict[str, dict[str, Any]],
+) -> None:
+    name = "profiles/evidence/dvc.yaml"
+    params = load(ROOT / PROFILES[name])
+    assert params.sweep.cells()
+    for cell in params.sweep.cells():
+        stage = stages[name][f"sweep@{cell.name}"]
+        *files, settings = stage.deps
+        code = [f"bench/{module}" for module in (*train.CODE, "sweep.py")]
+        assert sorted(d.def_path for d in files) == sorted([f"data/{cell.dataset}.safetensors", "batchcam", *code])
+        keys = {"training": f"training.{cell.backbone}", "weights": "sweep.weights", "seeds": "sweep.seeds"}
+        assert set(settings.params) == {keys.get(key, key) for key in params.sweep_settings(cell)} - {"cell"}
+        assert stage.cmd.startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
+        assert [out.def_path for out in stage.outs] == [str(params.sweep_file(cell))]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -124,7 +145,7 @@ def test_the_command_line_and_the_parameters_import_no_more_than_they_need() -> 
 def test_help_says_what_each_command_reads_and_writes() -> None:
     runner = CliRunner(env={"COLUMNS": "200"})
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert {"prepare", "plan", "cell", "bounds", "time", "collect", "report", "regress"} <= set(commands)
+    assert {"prepare", "plan", "cell", "sweep", "bounds", "time", "collect", "report", "regress"} <= set(commands)
     overview = runner.invoke(app, ["--help"])
     assert overview.exit_code == 0
     for name in commands:
@@ -150,7 +171,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with a profile of two cells, after `dvc repro`."""
+    """A copy of the repository with a profile of two cells, one with decoys and a sweep, after `dvc repro`."""
     folder = tmp_path_factory.mktemp("finished") / "repository"
     for name in ("batchcam", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -161,7 +182,10 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["threads"] = 1
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
+    content["sweep"] = content["grid"] | {"loss": ["prototype-ssim"], "weights": [1], "seeds": 1}
+    content["decoys"] = content["grid"] | {"dataset": ["decoy_digits"], "loss": ["rrr"]}
     content["grid"]["loss"] = ["ce", "prototype-ssim"]
+    content |= {"controls": NO_CELLS, "places": NO_CELLS, "road": {"simple_cnn": []}}
     content["training"]["simple_cnn"] |= {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
     content["timing"] |= {"seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12], "batch": {"cpu": [2]}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
@@ -171,9 +195,8 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
             patch.setenv(name, value)
         patch.chdir(folder)
         ran = repro()
-    assert ran[0] == "data/dvc.yaml:prepare@digits"
-    assert sorted(ran[1:5]) == sorted([BOUNDS, CE, SSIM, TIME])
-    assert ran[5:] == ["collect", "report"]
+    assert sorted(ran[:-2]) == sorted([*PREPARE, BOUNDS, CE, SSIM, RRR, SWEEP, TIME])
+    assert ran[-2:] == ["collect", "report"]
     return folder
 
 
@@ -219,11 +242,13 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     assert [line.split(",")[4:6] for lines in cells().values() for line in lines] == [["0", "ok"], ["1", "ok"]] * 2
     results = project / "results/quick"
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-    expected = {"cells.csv", "bounds.csv", "timing.csv", "timing-cpu.json", "README.md"}
-    tables = ("accuracy", "reconstruction", "timing")
+    expected = {f"{name}.csv" for name in ("cells", "bounds", "timing", "sweep", "claims")}
+    expected |= {"claims.md", "timing-cpu.json", "README.md"}
+    tables = ("accuracy", "reconstruction", "saliency", "sweep", "timing")
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
+    expected |= {f"figures/{name}-simple_cnn-12.png" for name in ("saliency-decoy_digits", "front-digits")}
     assert expected <= made
     for name in ("README.md", "tables/accuracy.md", "tables/reconstruction.md"):
         text = (results / name).read_text()
@@ -251,16 +276,23 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("bench/timing/rows.py", "# a comment", {"collect"}),
         ("bench/intervals.py", "# a comment", {"collect", "report"}),
         ("timing/batch/cuda", [3], {"collect"}),
-        ("bench/evaluate.py", "# a comment", {CE, SSIM}),
-        ("bench/train.py", "# a comment", {CE, SSIM, TIME}),
-        ("batchcam/maps.py", "# a comment", {CE, SSIM, BOUNDS, TIME}),
+        ("bench/claims.py", "# a comment", {"report"}),
+        ("bench/saliency.py", "# a comment", {CE, SSIM, RRR, SWEEP}),
+        ("bench/losses.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
+        ("bench/sweep.py", "# a comment", {SWEEP, "report"}),
+        ("bench/decoys.py", "# a comment", {*PREPARE, CE, SSIM, RRR, SWEEP}),
+        ("bench/train.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
+        ("batchcam/maps.py", "# a comment", {CE, SSIM, RRR, SWEEP, BOUNDS, TIME}),
         ("timing/seconds", 0.02, {TIME, "collect"}),
-        ("bench/datasets.py", "# a comment", {"data/dvc.yaml:prepare@digits"}),
+        ("bench/datasets.py", "# a comment", PREPARE),
         ("weights/prototype-ssim", 2, {SSIM, "collect"}),
         ("weights/batchcam-l1", 2, {"collect"}),
-        ("training/simple_cnn/epochs", 2, {CE, SSIM, "collect"}),
+        ("training/simple_cnn/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
         ("training/resnet18/epochs", 2, {"collect"}),
-        ("save_weights", True, {CE, SSIM, "collect"}),
+        ("save_weights", True, {CE, SSIM, RRR, "collect"}),
+        ("weights/rrr", 2, {RRR, "collect"}),
+        ("road/simple_cnn", [12], {CE, SSIM, RRR, "collect"}),
+        ("sweep/weights", [2], {SWEEP, "collect"}),
     ],
     ids=str,
 )
@@ -282,6 +314,11 @@ def test_another_weight_of_one_loss_trains_its_cell_and_no_other(project: Path) 
     assert not set(after["prototype-ssim"]) & set(before["prototype-ssim"])
     touched = {path.parent.name for path, mtime in times.items() if path.stat().st_mtime_ns != mtime}
     assert touched == {SSIM.removeprefix("cell@")}
+
+
+def test_another_limit_of_a_claim_is_judged_anew_and_trains_nothing(project: Path) -> None:
+    set_parameter("claims/overhead", 1.5)
+    assert repro() == ["collect", "report"]
 
 
 def test_an_unknown_key_stops_the_pipeline_and_the_plan_with_the_sentence(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,40 +17,28 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from tiny import tiny
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 from typer.testing import CliRunner
 
-from batchcam import distances, grad_cam, normalize_maps, resize_maps
+from batchcam import distances
 from bench import backbones, datasets, train
 from bench.__main__ import app
-from bench.collect import METRICS
+from bench.collect import METRICS, SALIENCY
 from bench.errors import BenchError
-from bench.images import subset
-from bench.params import LOSSES, Cell, Params, load
+from bench.images import ink, prototypes, resize, subset
+from bench.losses import LOSSES, PAPER, Batch, regularizer_for
+from bench.params import Cell, load
 
 ROOT = Path(__file__).parents[1]
 DIGITS = Path("data/digits.safetensors")
 CELL = Cell("digits", "simple_cnn", "prototype-ssim", 12)
-REGULARIZED = LOSSES[1:]
+#: Losses whose regulariser a few steps make smaller.
+REGULARIZED = (*PAPER[1:], "consistency-ssim", "hint")
 
-
-def tiny(changes: dict[str, Any]) -> Params:
-    """A profile of four steps a seed; `changes` by key, by key of the training, or the `weight` of all regularisers."""
-    changes = {"weight": 1} | changes
-    settings = {"seeds": 2, "train_images": 64, "test_images": 120, "epochs": 1, "batch_size": 16}
-    settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
-    settings |= {key: value for key, value in changes.items() if key in settings}
-    content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}
-    content |= {"threads": 1, "save_weights": False}
-    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
-    content["training"] = dict.fromkeys(backbones.NAMES, settings)
-    content["timing"] = {"devices": [], "threads": 1, "seconds": 1, "backbone": ["simple_cnn"], "resolution": [12]}
-    content["timing"] |= {"batch": {}, "step_batch": 2, "growth": None}
-    weight = changes.pop("weight")
-    content["weights"] = {loss: weight if loss != "ce" else 0 for loss in LOSSES}
-    return Params.model_validate(content | {key: value for key, value in changes.items() if key not in settings})
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def run(cell: Cell = CELL, **changes: Any) -> Path:
@@ -63,21 +51,6 @@ def run(cell: Cell = CELL, **changes: Any) -> Path:
 
 def rows(directory: Path) -> list[dict[str, Any]]:
     return json.loads((directory / "metrics.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return datasets.prepare("digits", tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current directory, with the digits where a cell looks for them."""
-    monkeypatch.chdir(tmp_path)
-    DIGITS.parent.mkdir()
-    shutil.copyfile(digits, DIGITS)
-    yield tmp_path
-    torch.use_deterministic_algorithms(False)
 
 
 class Seen(NamedTuple):
@@ -114,14 +87,16 @@ def same(a: Seen, b: Seen) -> tuple[bool, bool]:
 def test_the_same_cell_gives_the_same_bytes_and_a_row_of_all_metrics_per_seed() -> None:
     first, second = (run(profile=name, save_weights=True) for name in ("one", "two"))
     assert sorted(path.name for path in first.iterdir()) == [
+        "images.safetensors",
         "maps.safetensors",
         "metrics.json",
         "provenance.json",
         "weights-seed-0.safetensors",
         "weights-seed-1.safetensors",
     ]
-    for name in ("metrics.json", "maps.safetensors", "weights-seed-0.safetensors", "weights-seed-1.safetensors"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    for path in first.iterdir():
+        if path.name != "provenance.json":
+            assert path.read_bytes() == (second / path.name).read_bytes(), path.name
     assert [list(row) for row in rows(first)] == [["seed", *METRICS]] * 2  # no wall-clock
     assert [row["seed"] for row in rows(first)] == [0, 1]
     zero, one = (row["l1"] for row in rows(first))
@@ -132,6 +107,10 @@ def test_the_same_cell_gives_the_same_bytes_and_a_row_of_all_metrics_per_seed() 
         "examples": ((2, 10, 3, 3), torch.float16),
         "example_indices": ((10,), torch.int64),
     }
+    images = safetensors.torch.load_file(first / "images.safetensors")
+    assert {name: (tuple(t.shape), t.dtype) for name, t in images.items()} == dict.fromkeys(
+        ("correct", "epg_ink", "specificity"), ((2, 120), torch.float32)
+    )
     assert not any(Path("runs/.partial").iterdir())
 
 
@@ -154,10 +133,10 @@ def trained(loss: str, **changes: Any) -> tuple[backbones.Backbone, train.Data, 
     """A SimpleCNN trained with a loss, what it was trained on, and the loss of every step."""
     params = tiny({"batch_size": 64, **changes})
     settings, device = params.training["simple_cnn"], torch.device("cpu")
-    data = train._load(DIGITS, CELL, settings, device)
+    data = train.load(DIGITS, CELL._replace(loss="hint"), settings, device)  # which is told of the ink
     torch.manual_seed(0)
     backbone = backbones.build("simple_cnn", CELL.resolution)
-    regularizer = train.regularizer_for(loss, data.prototypes)
+    regularizer = regularizer_for(loss, data.prototypes)
     losses: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         backward = Tensor.backward
@@ -167,19 +146,14 @@ def trained(loss: str, **changes: Any) -> tuple[backbones.Backbone, train.Data, 
 
 
 def regularizer_of(loss: str, backbone: backbones.Backbone, data: train.Data) -> float:
-    raw = grad_cam_of(backbone, data)
-    regularizer = train.regularizer_for(loss, data.prototypes)
-    return regularizer(normalize_maps(resize_maps(raw, CELL.resolution)), data.train_labels).item()
-
-
-def grad_cam_of(backbone: backbones.Backbone, data: train.Data) -> Tensor:
     activations = backbone.model.features(data.train_images)
-    return grad_cam(activations, backbone.model.head(activations), data.train_labels)
+    batch = Batch(activations, backbone.model.head(activations), data.train_labels, data.train_images, data.train_ink)
+    return regularizer_for(loss, data.prototypes)(batch).item()
 
 
 @pytest.mark.parametrize("loss", REGULARIZED)
 def test_every_regulariser_falls_below_what_training_without_it_reaches(loss: str) -> None:
-    assert train.regularizer_for("ce", torch.rand(10, 12, 12)) is None
+    assert regularizer_for("ce", torch.rand(10, 12, 12)) is None
     without, data, _ = trained("ce", epochs=12)
     backbone, _, losses = trained(loss, epochs=12)
     assert losses[-1] < losses[0]
@@ -234,6 +208,80 @@ def test_a_weight_of_zero_trains_as_ce_and_another_weight_otherwise() -> None:
     zero, one, ten = (rows(run(weight=weight))[0] for weight in (0, 1, 10))
     assert {name: zero[name] for name in names} == {name: pytest.approx(ce[name], abs=1e-6) for name in names}
     assert len({row["ssim"] for row in (zero, one, ten)}) == 3
+
+
+def test_the_control_of_weight_zero_goes_through_the_regulariser_and_leaves_the_bits_of_ce(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Batch] = []
+
+    def spied(*arguments: Any) -> Any:
+        genuine = regularizer_for(*arguments)
+        return genuine and (lambda batch: [seen.append(batch), genuine(batch)][1])
+
+    monkeypatch.setattr(train, "regularizer_for", spied)
+    ce = run(CELL._replace(loss="ce"), epochs=2)
+    assert not seen
+    zero = run(CELL._replace(loss="zero-ssim"), epochs=2)
+    assert len(seen) == 2 * 2 * 4
+    for name in ("metrics.json", "maps.safetensors", "images.safetensors"):
+        assert (zero / name).read_bytes() == (ce / name).read_bytes(), name
+    other = run(CELL._replace(loss="permuted-ssim"), epochs=2)
+    assert (other / "metrics.json").read_bytes() != (ce / "metrics.json").read_bytes()
+
+
+def test_a_cell_with_decoys_is_tested_with_and_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps leave a model that answers the same to all images: what it is shown counts here."""
+    tried: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr(train, "accuracy", lambda model, *shown: [tried.append(shown), 0.25][1])
+    directory = run(CELL._replace(dataset="decoy_digits"), seeds=1, road={CELL.backbone: [12]})
+    (row,), ((images, labels),) = rows(directory), tried
+    clean = subset(datasets.load(DIGITS).test, 120)
+    assert torch.equal(images, resize(clean.images, 12))
+    assert torch.equal(labels, clean.labels)
+    assert (row["clean_accuracy"], row["decoy_accuracy"]) == (0.25, row["accuracy"])
+    assert all(isinstance(row[name], (int, float)) for name in SALIENCY)
+    images = safetensors.torch.load_file(directory / "images.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in images.items()} == dict.fromkeys(
+        ("correct", "epg_ink", "specificity", "decoy_flip", "decoy_mass"), (1, 120)
+    )
+    assert images["decoy_flip"].mean().item() == pytest.approx(row["decoy_flip_rate"])
+    assert images["decoy_mass"].nanmean().item() == pytest.approx(row["decoy_mass"])
+
+
+@pytest.mark.parametrize("loss", ["prototype-ssim", "hint"])
+def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and prototypes with them, the oracle's prototypes and all ink without; the probed images are first."""
+    monkeypatch.setattr(train, "PROBED", 30)
+    cell, settings = CELL._replace(dataset="decoy_digits", loss=loss), tiny({}).training["simple_cnn"]
+    data = train.load(Path("data/decoy_digits.safetensors"), cell, settings, torch.device("cpu"))
+    clean, decoyed = datasets.load(DIGITS), datasets.load(Path("data/decoy_digits.safetensors"))
+    assert torch.equal(data.train_images, resize(subset(decoyed.train, 64).images, 12))
+    assert torch.equal(data.test_images, resize(subset(decoyed.test, 120).images, 12))
+    assert torch.equal(data.clean_test_images, resize(subset(clean.test, 120).images, 12))
+    assert torch.equal(data.prototypes, prototypes(decoyed.train, 12))
+    assert torch.equal(data.clean_prototypes, prototypes(clean.train, 12))
+    if loss == "hint":
+        assert torch.equal(data.train_ink, ink(resize(subset(clean.train, 64).images, 12)))
+    else:
+        assert data.train_ink is None
+    probed = subset(subset(decoyed.test, 120), 30)
+    assert torch.equal(data.probe.images, resize(probed.images, 12))
+    assert torch.equal(data.probe.labels, probed.labels)
+    assert torch.equal(data.probe.ink, ink(resize(datasets.without_decoys(probed).images, 12)))
+    # 16 of 784 pixels; another grey there, and nothing else.
+    assert data.probe.patch.mean((1, 2)).tolist() == pytest.approx([16 / 784] * 30, abs=0.002)
+    differs = (data.probe.repainted - data.probe.images).abs()[:, 0] > 1e-6
+    assert differs.flatten(1).any(1).all()
+    assert not (differs & (data.probe.patch == 0)).any()
+
+
+def test_the_validation_split_can_stand_for_the_test_images() -> None:
+    settings = tiny({"test_images": None}).training["simple_cnn"]
+    data = train.load(DIGITS, CELL, settings, torch.device("cpu"), "validation")
+    assert torch.equal(data.test_images, resize(datasets.load(DIGITS).validation.images, 12))
+    assert len(data.probe.labels) == 180
+    assert data.clean_prototypes is data.clean_test_images is data.probe.patch is data.probe.repainted is None
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "convnextv2_tiny"])
@@ -465,7 +513,7 @@ def test_what_the_user_can_mend_is_one_sentence(
 
 def test_saved_weights_reproduce_the_metrics() -> None:
     directory = run(save_weights=True)
-    data = train._load(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
+    data = train.load(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
     for row in rows(directory):
         model, _ = backbones.build(CELL.backbone, CELL.resolution)
         model.load_state_dict(safetensors.torch.load_file(directory / f"weights-seed-{row['seed']}.safetensors"))

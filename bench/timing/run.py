@@ -19,6 +19,7 @@ SUITE = Path(__file__).parent
 #: The modules of bench/ that can change a timing, besides batchcam. dvc.yaml names the same.
 CODE = (
     "backbones.py",
+    "losses.py",
     *(f"timing/{name}.py" for name in ("conftest", "groups", "inference", "interleave", "measure", "memory")),
     *(f"timing/{name}.py" for name in ("run", "test_suite", "training")),
     "train.py",

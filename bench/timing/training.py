@@ -11,20 +11,20 @@ from torch.nn.functional import cross_entropy, interpolate
 
 import batchcam
 from bench.backbones import Backbone
-from bench.params import LOSSES, LossName
+from bench.losses import PAPER, PaperName, regularizer_for
 from bench.timing.groups import Scene
 from bench.timing.inference import Compare, SetUp, relative_error
 from bench.timing.interleave import Call, Stopwatch
-from bench.train import objective, regularizer_for
+from bench.train import objective
 
 #: How far a gradient may be from the reference, relative to its largest value: a second derivative, in float32.
 GRADIENT_TOLERANCE = 1e-2
 
-FLOOR: LossName = "ce"
+FLOOR: PaperName = "ce"
 #: Cross-entropy alone, but the maps of every batch are made as well, without a graph, say to show them.
 WATCHED = "ce, maps watched"
 #: In the order of the tables.
-NAMES: tuple[str, ...] = (FLOOR, WATCHED, *(loss for loss in LOSSES if loss != FLOOR))
+NAMES: tuple[str, ...] = (FLOOR, WATCHED, *(loss for loss in PAPER if loss != FLOOR))
 
 
 class Step(NamedTuple):
@@ -54,7 +54,7 @@ def contenders(scene: Scene) -> dict[str, SetUp]:
         return done
 
     step(partial(_loss, scene, FLOOR), Stopwatch())  # the optimiser allocates its moments
-    losses: dict[str, Callable[[], Tensor]] = {loss: partial(_loss, scene, loss) for loss in LOSSES}
+    losses: dict[str, Callable[[], Tensor]] = {loss: partial(_loss, scene, loss) for loss in PAPER}
     losses[WATCHED] = partial(_watched, scene)
 
     def set_up(name: str) -> tuple[Call, Compare]:
@@ -106,7 +106,7 @@ _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _loss(scene: Scene, loss: LossName) -> Tensor:
+def _loss(scene: Scene, loss: PaperName) -> Tensor:
     """The objective of `bench.train`, with weight 1."""
     backbone = Backbone(scene.model, scene.layer)
     return objective(backbone, scene.images, scene.targets, regularizer_for(loss, scene.prototypes), 1.0)[0]

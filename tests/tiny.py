@@ -1,0 +1,32 @@
+"""A profile of a few steps, for tests that train a cell."""
+
+from typing import Any
+
+from bench import backbones
+from bench.losses import LOSSES, PAPER, WEIGHTLESS
+from bench.params import Params
+
+#: A section of the parameters that names no cell.
+NO_CELLS: dict[str, list[Any]] = {"dataset": [], "backbone": [], "loss": [], "resolution": []}
+
+
+def tiny(changes: dict[str, Any]) -> Params:
+    """A profile of four steps a seed; `changes` by key, by key of the training, or the `weight` of all regularisers."""
+    changes = {"weight": 1} | changes
+    settings = {"seeds": 2, "train_images": 64, "test_images": 120, "epochs": 1, "batch_size": 16}
+    settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
+    settings |= {key: value for key, value in changes.items() if key in settings}
+    content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}
+    content |= {"threads": 1, "save_weights": False, "road": {name: [] for name in backbones.NAMES}}
+    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
+    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
+    content["sweep"] = NO_CELLS | {"weights": [], "seeds": 1}
+    content["claims"] = {"baseline": "ce", "family": list(PAPER[1:]), "controlled": "prototype-ssim"}
+    margins = {"digits": 0.01, "mnist": 0.01}
+    content["claims"] |= {"controls": [], "accuracy_margin": margins, "specificity_margin": 0.02, "overhead": 1.1}
+    content["training"] = dict.fromkeys(backbones.NAMES, settings)
+    content["timing"] = {"devices": [], "threads": 1, "seconds": 1, "backbone": ["simple_cnn"], "resolution": [12]}
+    content["timing"] |= {"batch": {}, "step_batch": 2, "growth": None}
+    weight = changes.pop("weight")
+    content["weights"] = {loss: 0 if loss in WEIGHTLESS else weight for loss in LOSSES}
+    return Params.model_validate(content | {key: value for key, value in changes.items() if key not in settings})
