@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from bench.tables import absence, finished, in_order, interval, shown, split_names
+from bench.tables import absence, finished, in_order, interval, shown, split_names, weight_means
 
 #: Sequential, even in lightness, and told apart with any kind of colour blindness.
 COLOURS = "magma"
@@ -36,6 +36,19 @@ _STYLE = {
     "savefig.dpi": 150,
     "image.interpolation": "nearest",  # the maps as they are; the default's smoothing doubles the files at 112 px
 }
+#: Metric → label, factor, and what chance or a map that is the class's template reaches.
+_SALIENCY: dict[str, tuple[str, float, float | None]] = {
+    "decoy_accuracy": ("decoy accuracy, %", 100, None),
+    "decoy_flip_rate": ("predictions flipped by the decoy, %", 100, None),
+    "decoy_mass": ("decoy's share of the map, %", 100, 2.04),
+    "clean_accuracy": ("accuracy without decoys, %", 100, None),
+    "accuracy": ("accuracy, %", 100, None),
+    "epg_ink": ("energy on ink", 1, None),
+    "specificity": ("instance specificity", 1, 0),
+    "coherence": ("coherence", 1, None),
+    "road": ("ROAD, LeRF − MoRF", 1, 0),
+}
+_FRONT = 0.03  # accuracy below the best one up to which the front is shown
 OVERVIEW = ("ce", "prototype-ssim", "batchcam-ssim")
 
 
@@ -69,7 +82,7 @@ def mean_maps(prototypes: Tensor, rows: Sequence[Row], class_names: Sequence[str
         title, note: above, and in small letters beneath.
     """
     figure, axes = _canvas(0.8, 2.5, len(class_names), [1, len(rows)])
-    _mosaic(axes, [[Row("class prototype\n(mean training image)", prototypes)], rows], class_names)
+    _mosaic(axes, [[Row("class prototype\n(training mean)", prototypes)], rows], class_names)
     _finish(figure, axes, title, note)
     return figure
 
@@ -111,6 +124,74 @@ def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame, dataset: str) -> F
     keys = [Line2D([], [], color=_FLOOR, linestyle=dashes[name], label=f"floor: {name}") for name in names]
     keys += [Line2D([], [], color=_CEILING, linewidth=1.6, label="ceiling: best map of this grid")]
     figure.legend(handles=[*_keys(), *keys], loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def saliency(cells: pd.DataFrame) -> Figure:
+    """Dot plot of one dataset, backbone and resolution: a panel for each metric of the maps, a line per loss."""
+    first = cells.iloc[0]
+    shown_here = {name: panel for name, panel in _SALIENCY.items() if cells[name].notna().any()}
+    if "decoy_accuracy" in shown_here:  # the same number
+        del shown_here["accuracy"]
+    shown_here = shown_here or {"accuracy": _SALIENCY["accuracy"]}
+    losses = in_order(cells, "loss")
+    columns = min(3, len(shown_here))
+    rows = math.ceil(len(shown_here) / columns)
+    figure = Figure(figsize=(1.6 + 2.7 * columns, 1.4 + (0.6 + 0.24 * len(losses)) * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for panel in panels.flat[len(shown_here) :]:
+        panel.set_axis_off()
+    seeds = cells.groupby("loss").size().max()
+    for panel, (metric, (label, factor, chance)) in zip(panels.flat, shown_here.items(), strict=False):
+        for y, loss in enumerate(losses):
+            _dots(panel, y, cells[cells["loss"] == loss], metric, factor, seeds)
+        if chance is not None:
+            panel.axvline(chance, color=_FLOOR, linestyle=_DASHES[1], linewidth=1, zorder=0)
+        panel.set_yticks(range(len(losses)), losses)
+        panel.set_ylim(len(losses) - 0.5, -0.5)
+        panel.set_xlabel(label)
+        panel.grid(axis="x", color="0.9")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    place = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px, n = {seeds}"
+    figure.suptitle(f"{place}: what the maps show", fontsize=11)
+    keys = [*_keys(), Line2D([], [], color=_FLOOR, linestyle=_DASHES[1], label="by chance, or of a template")]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def front(rows: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+    """What a stronger regulariser costs in accuracy and gains in the maps: a line per loss, through its weights."""
+    figure = Figure(figsize=(10.5, 5.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True)
+    losses = in_order(rows, "loss")
+    colours = dict(zip(losses, seaborn.color_palette("colorblind", len(losses)), strict=True))
+    # What has lost more than a few points has no use, and would hide the rest.
+    least = weight_means(rows, ["accuracy"])["accuracy"].max() - _FRONT - 1e-9
+    for panel, (metric, label) in zip(
+        panels, (("specificity", "instance specificity"), ("epg_ink", "energy on ink")), strict=True
+    ):
+        for loss in losses:
+            means = weight_means(rows[rows["loss"] == loss], ["accuracy", metric]).droplevel("loss").dropna()
+            means = means[means["accuracy"] >= least]
+            alone = set(means.index) == {0.0}  # ce, which has no weight
+            x, y = means["accuracy"] * 100, means[metric]
+            panel.plot(x, y, "*-" if alone else ".-", color=colours[loss], markersize=14 if alone else 7, label=loss)
+            for weight in chosen.loc[chosen["loss"] == loss, "weight"]:
+                if weight in means.index:
+                    panel.plot(x[weight], y[weight], "o", color=colours[loss], markersize=12, markerfacecolor="none")
+            if not alone and len(means):
+                panel.annotate(f"{means.index[-1]:g}", (x.iloc[-1], y.iloc[-1]), (4, 3), textcoords="offset points")
+        panel.set(xlabel="validation accuracy, %", ylabel=label)
+        panel.grid(color="0.92")
+        panel.spines[["top", "right"]].set_visible(False)
+    first = rows.iloc[0]
+    where = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px"
+    weights = ", ".join(f"{w:g}" for w in sorted(set(rows["weight"].dropna()) - {0.0}))
+    weights += f"; not shown where accuracy is more than {_FRONT * 100:g} points below the best"
+    note = "Means over seeds. The number stands at the largest weight that is shown, a ring around the chosen one."
+    figure.suptitle(f"{where}: accuracy against maps, weights {weights}\n{note}", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 

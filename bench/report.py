@@ -5,30 +5,40 @@ All of it is presentation: it reads what the cells measured, and computes nothin
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import safetensors
+import safetensors.numpy
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from batchcam import resize_maps
-from bench import datasets, figures, images, params, tables
+from bench import claims, datasets, figures, images, params, tables
 from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, Params
+from bench.sweep import choose
 from bench.tables import Table, shown
 from bench.timing import figures as timing_figures
 from bench.timing import table as timing_table
 
 
 class Results(NamedTuple):
-    """What the cells of a profile measured: cells.csv, bounds.csv and timing.csv, and where the maps are."""
+    """What a profile measured: cells.csv, bounds.csv, timing.csv and sweep.csv, and where the maps are."""
 
     profile: Params
     cells: pd.DataFrame
     bounds: pd.DataFrame
     timing: pd.DataFrame
+    swept: pd.DataFrame
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """The cells of the paper's own grid, without controls, decoys and other places of the map."""
+        grid = set(self.profile.grid.cells())
+        return self.cells[[Cell(*key) in grid for key in self.cells[list(Cell._fields)].itertuples(index=False)]]
 
 
 class Classes(NamedTuple):
@@ -41,9 +51,10 @@ class Classes(NamedTuple):
 
 
 def report(params_path: Path) -> None:
-    """Write tables/, figures/ and README.md into results/<profile>/, each whole or not at all.
+    """Write tables/, figures/, claims.csv, claims.md and README.md into results/<profile>/, each whole or not at all.
 
-    Reads cells.csv, bounds.csv and timing.csv there, runs/<profile>/*/maps.safetensors and data/<dataset>.safetensors.
+    Reads cells.csv, bounds.csv, timing.csv and sweep.csv there, runs/<profile>/*/{maps,images}.safetensors and
+    data/<dataset>.safetensors.
     Raises `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as
     such. Where no cell has any yet, the page says so, and what was timed is shown all the same.
     """
@@ -51,9 +62,11 @@ def report(params_path: Path) -> None:
     cells = tables.read_cells(profile.results / "cells.csv")
     bounds = tables.read_bounds(profile.results / "bounds.csv")
     timing = timing_table.read(profile.results / "timing.csv")
-    results = Results(profile, cells, bounds, timing)
-    made = [tables.accuracy(cells), tables.reconstruction(cells, bounds)] if _trained(cells) else []
+    swept = tables.read_sweep(profile.results / "sweep.csv")
+    results = Results(profile, cells, bounds, timing, swept)
+    made = _cell_tables(results) if _trained(cells) else []
     made += [timing_table.timing(timing)] if len(timing) else []
+    made += [tables.sweep(swept, choose(swept, profile.claims))] if len(swept) else []
     with written_aside(profile.results / "tables") as directory:
         directory.mkdir()
         for table in made:
@@ -62,8 +75,35 @@ def report(params_path: Path) -> None:
         directory.mkdir()
         _draw(results, directory)
         names = sorted(path.stem for path in directory.glob("*.png"))
+    verdicts = claims.claims(cells, bounds, timing, _by_image(results), profile.claims)
+    with written_aside(profile.results / "claims.csv") as aside:
+        verdicts.to_csv(aside, index=False, lineterminator="\n")
+    with written_aside(profile.results / "claims.md") as aside:
+        aside.write_text(claims.markdown(verdicts, profile.claims), "utf-8", newline="\n")
     with written_aside(profile.results / "README.md") as page:
-        page.write_text(_page(results, made, names), "utf-8", newline="\n")
+        page.write_text(_page(results, made, names, claims.overview(verdicts)), "utf-8", newline="\n")
+
+
+def _cell_tables(results: Results) -> list[Table]:
+    """What was measured on trained models."""
+    bounded = results.cells["dataset"].isin(set(results.bounds["dataset"]))
+    found = [tables.accuracy(results.paper)] if len(results.paper) else []
+    found += [tables.reconstruction(results.cells[bounded], results.bounds)] if bounded.any() else []
+    return [*found, tables.saliency(results.cells)]
+
+
+def _by_image(results: Results) -> dict[tuple[Any, ...], dict[str, np.ndarray]]:
+    """The metrics that single images have, (seeds,S) each, of every cell that left them."""
+    found: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+    for key, cell in tables.groups(results.cells, Cell._fields):
+        path = results.profile.runs / Cell(*key).name / "images.safetensors"
+        if (cell["status"] != "ok").any():
+            continue
+        try:
+            found[key] = safetensors.numpy.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it anew") from error
+    return found
 
 
 def _trained(cells: pd.DataFrame) -> bool:
@@ -75,6 +115,11 @@ def _draw(results: Results, directory: Path) -> None:
     """All figures of the profile."""
     for name, figure in timing_figures.drawn(results.timing).items():
         figures.save(figure, directory, name)
+    swept = results.swept
+    for (dataset, backbone, resolution), here in tables.groups(swept, ["dataset", "backbone", "resolution"]):
+        if (here["status"] == "ok").any():
+            drawn = figures.front(here, choose(here, results.profile.claims))
+            figures.save(drawn, directory, f"front-{dataset}-{backbone}-{resolution}")
     if _trained(results.cells):
         _draw_cells(results, directory)
 
@@ -83,24 +128,30 @@ def _draw_cells(results: Results, directory: Path) -> None:
     """What the cells measured."""
     grid = results.profile.grid
     for dataset in grid.dataset:
-        data = datasets.load(Path("data", f"{dataset}.safetensors"))
-        figures.save(figures.accuracy(results.cells, dataset), directory, f"accuracy-{dataset}")
+        figures.save(figures.accuracy(results.paper, dataset), directory, f"accuracy-{dataset}")
         figures.save(
-            figures.reconstruction(results.cells, results.bounds, dataset), directory, f"reconstruction-{dataset}"
+            figures.reconstruction(results.paper, results.bounds, dataset), directory, f"reconstruction-{dataset}"
         )
-        for resolution in grid.resolution:
-            classes = Classes(dataset, resolution, data.class_names, images.prototypes(data.train, resolution))
-            for backbone in grid.backbone:
-                name = f"mean-maps-{dataset}-{backbone}-{resolution}"
-                figures.save(_mean_maps(results, classes, backbone), directory, name)
+    for (dataset,), of_dataset in tables.groups(results.cells, ["dataset"]):
+        data = datasets.load(Path("data", f"{dataset}.safetensors"))
+        for (resolution,), here in tables.groups(of_dataset, ["resolution"]):
+            P = images.prototypes(data.train, resolution)
+            classes = Classes(dataset, resolution, data.class_names, P)
+            for backbone in tables.in_order(here, "backbone"):
+                place = f"{dataset}-{backbone}-{resolution}"
+                figures.save(_mean_maps(results, classes, backbone), directory, f"mean-maps-{place}")
+                figures.save(figures.saliency(here[here["backbone"] == backbone]), directory, f"saliency-{place}")
             # One dataset is enough for an overview, and the largest resolution has the finest maps.
-            if dataset == grid.dataset[0] and resolution == max(grid.resolution):
+            if grid.cells() and dataset == grid.dataset[0] and resolution == max(grid.resolution):
                 figures.save(_overview(results, classes), directory, "overview")
 
 
 def _mean_maps(results: Results, classes: Classes, backbone: str) -> Figure:
-    """The figure of a backbone: a row of mean maps for every loss of the grid."""
-    rows, grids, seeds = _rows(results, classes, backbone, results.profile.grid.loss)
+    """The figure of a backbone: a row of mean maps for every loss."""
+    cells = results.cells
+    place = {"dataset": classes.dataset, "backbone": backbone, "resolution": classes.resolution}
+    losses = tables.in_order(cells[(cells[list(place)] == pd.Series(place)).all(axis=1)], "loss")
+    rows, grids, seeds = _rows(results, classes, backbone, losses)
     grid = f"map grid {' and '.join(grids)}" if grids else "no maps"
     title = f"{shown(classes.dataset)}, {shown(backbone)}, {classes.resolution} px, {grid}: mean map of each class"
     note = [
@@ -174,21 +225,22 @@ def _comparison(bounds: pd.DataFrame, classes: Classes, backbone: str) -> str:
     return f" For comparison: {', '.join(parts)}." if parts else ""
 
 
-def _page(results: Results, made: Sequence[Table], names: Sequence[str]) -> str:
-    """An index in Markdown: the overview, the tables, and every figure."""
-    plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-"))]
+def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdicts: str) -> str:
+    """An index in Markdown: the overview, the verdicts, the tables, and every figure."""
+    plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-", "saliency-", "front-"))]
     timings = [name for name in names if name.startswith("timing-")]
     maps = [name for name in names if name.startswith("mean-maps-")]
     parts = [
         f"# Results of the profile `{results.profile.profile}`",
-        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `bounds.csv` the floors and ceilings and"
-        " `timing.csv` every timing; `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each"
-        " figure as PNG and PDF.",
+        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `bounds.csv` the floors and ceilings,"
+        " `timing.csv` every timing and `sweep.csv` every weight tried; `claims.csv` every test;"
+        " `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
     ]
     if "overview" in names:
         parts.append("![Mean map of each class, by backbone and loss](figures/overview.png)")
     if not _trained(results.cells):
         parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
+    parts.append(f"## Claims\n\n{verdicts}\n\nEvery test behind these verdicts: [claims.md](claims.md).")
     parts += [f"## {table.name.capitalize()}\n\n{tables.markdown(table).rstrip()}" for table in made]
     if plots or timings:
         parts += ["## Figures", *(f"![{name}](figures/{name}.png)" for name in [*plots, *timings])]

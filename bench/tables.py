@@ -1,4 +1,4 @@
-"""The paper-style tables: accuracy and reconstruction, mean ± interval over seeds, as CSV, Markdown and LaTeX.
+"""The tables: accuracy, reconstruction and saliency, mean ± interval over seeds, as CSV, Markdown and LaTeX.
 
 The CSV files are tidy and unrounded, with the names of the parameters; Markdown and LaTeX are for readers. A missing
 number is told where it would stand, and the reason beneath the table. Losses keep the grid's order and no value is set
@@ -6,18 +6,20 @@ in bold: which loss is best is a question for a test, not for a typeface.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.collect import COMPARISONS, METRICS
+from bench.collect import BOUNDS, COMPARISONS, METRICS, SALIENCY, SWEPT, SWEPT_METRICS
+from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
+from bench.evaluate import PROBED
 from bench.intervals import Interval, mean_interval
 
 ACCURACY = ("accuracy", "worst_class_accuracy")
-RECONSTRUCTION = tuple(metric for metric in METRICS if metric not in ACCURACY)
+RECONSTRUCTION = tuple(m for m in METRICS if m not in (*ACCURACY, *SALIENCY))
 CELL = ("dataset", "backbone", "resolution", "loss")
 
 #: How the names of the parameters are written for readers.
@@ -28,6 +30,11 @@ DISPLAY = {
     "simple_cnn": "SimpleCNN",
     "resnet18": "ResNet-18",
     "convnextv2_tiny": "ConvNeXt-V2-Tiny",
+    "decoy_digits": "decoy digits",
+    "decoy_mnist": "decoy MNIST",
+    "decoy_fashion_mnist": "decoy Fashion-MNIST",
+    "resnet18_earlier": "ResNet-18, one stage earlier",
+    "convnextv2_tiny_earlier": "ConvNeXt-V2-Tiny, one stage earlier",
 }
 
 #: Columns of the reconstruction table: metric → (heading, factor, decimals). ↑ means that more is better.
@@ -40,6 +47,22 @@ _SHOWN = {
     "class_mean_l2": ("class-mean L2 ↓", 1, 3),
     "class_mean_ssim": ("class-mean SSIM ↑", 1, 3),
     "zero_map_rate": ("zero maps, %", 100, 1),
+}
+
+#: The same of the saliency table; the first ones only where there are decoys.
+_DECOYED = {
+    "decoy_accuracy": ("decoy accuracy, % ↑", 100, 2),
+    "clean_accuracy": ("without decoys, % ↑", 100, 2),
+    "decoy_flip_rate": ("flips with the decoy, % ↓", 100, 1),
+    "decoy_mass": ("decoy mass, % ↓", 100, 2),
+}
+_SALIENT = {
+    "epg_ink": ("energy on ink ↑", 1, 3),
+    "specificity": ("specificity ↑", 1, 3),
+    "coherence": ("coherence ↑", 1, 3),
+    "road": ("ROAD ↑", 1, 3),
+    "undefined_maps": ("undefined maps", 1, 1),
+    "lone_images": ("lone images", 1, 0),
 }
 
 _NONE = "–"
@@ -89,12 +112,17 @@ def read_cells(path: Path) -> pd.DataFrame:
 
 
 def read_bounds(path: Path) -> pd.DataFrame:
-    """bounds.csv, the floors and ceilings; raise `BenchError` if it is missing or is not what it should be."""
-    return _read(path, ["dataset", "resolution", "kind", "name", *COMPARISONS, "backbones"])
+    """bounds.csv, which may have no rows; raise `BenchError` if it is missing or is not what `collect` writes."""
+    return _read(path, BOUNDS, may_be_empty=True)
 
 
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file with at least these columns, and at least one row."""
+def read_sweep(path: Path) -> pd.DataFrame:
+    """sweep.csv, which may have no rows; raise `BenchError` if it is missing or is not what `collect` writes."""
+    return _read(path, [*SWEPT, *SWEPT_METRICS], may_be_empty=True)
+
+
+def _read(path: Path, columns: Sequence[str], may_be_empty: bool = False) -> pd.DataFrame:
+    """A CSV file with at least these columns, and, but where it may be empty, at least one row."""
     remedy = "python -m bench collect makes it"
     if not path.is_file():
         raise BenchError(f"{path} is not there: {remedy}")
@@ -103,7 +131,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} cannot be read ({' '.join(str(error).split())}): {remedy} anew") from error
     absent = [column for column in columns if column not in frame]
-    if absent or frame.empty:
+    if absent or (frame.empty and not may_be_empty):
         raise BenchError(f"{path} lacks {', '.join(absent) if absent else 'rows'}: {remedy} anew")
     return frame.fillna({"status": "", "backbones": ""})
 
@@ -150,8 +178,8 @@ def accuracy(cells: pd.DataFrame) -> Table:
     """Test accuracy in %: rows dataset × backbone × resolution, columns the losses."""
     losses = in_order(cells, "loss")
     rows = []
-    for (dataset, backbone, resolution), group in _groups(cells, CELL[:3]):
-        by_loss = dict(_groups(group, ["loss"]))
+    for (dataset, backbone, resolution), group in groups(cells, CELL[:3]):
+        by_loss = dict(groups(group, ["loss"]))
         seeds = max(len(cell) for cell in by_loss.values())
         row = {"dataset": shown(dataset), "backbone": shown(backbone), "px": str(resolution), "n": str(seeds)}
         rows.append(row | {loss: _accuracy(by_loss[loss,], seeds) if (loss,) in by_loss else _NONE for loss in losses})
@@ -168,10 +196,10 @@ def accuracy(cells: pd.DataFrame) -> Table:
 def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame) -> Table:
     """How near the maps come to the class prototypes: a block per dataset × resolution, floors and ceilings beneath."""
     blocks, lacking = [], []
-    for (dataset, resolution), group in _groups(cells, ["dataset", "resolution"]):
+    for (dataset, resolution), group in groups(cells, ["dataset", "resolution"]):
         title = f"{shown(dataset)}, {resolution} px"
         here = bounds[(bounds["dataset"] == dataset) & (bounds["resolution"] == resolution)]
-        rows = [_reconstruction_row(cell) for _, cell in _by_cell(group)]
+        rows = [_metrics_row(cell, _SHOWN) for _, cell in _by_cell(group)]
         frame = pd.DataFrame(rows + _bound_rows(here))
         blocks.append(
             Block(f"Reconstruction of the class prototypes: {title}", frame, len(rows) if len(here) else None)
@@ -190,6 +218,87 @@ def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame) -> Table:
         *_problems(cells),
     ]
     return Table("reconstruction", _reconstruction_tidy(cells, bounds), blocks, notes)
+
+
+def saliency(cells: pd.DataFrame) -> Table:
+    """What the maps show: a block per dataset × resolution, all losses, controls and baselines beneath each other."""
+    blocks = []
+    for (dataset, resolution), group in groups(cells, ["dataset", "resolution"]):
+        decoyed = str(dataset).startswith(DECOY)
+        columns = (_DECOYED if decoyed else {"accuracy": ("accuracy, % ↑", 100, 2)}) | _SALIENT
+        if group["road"].isna().all():
+            del columns["road"]
+        rows = [_metrics_row(cell, columns) for _, cell in _by_cell(group)]
+        blocks.append(Block(f"Maps on {shown(dataset)}, {resolution} px", pd.DataFrame(rows), None))
+    notes = [
+        f"Test maps of the true label, on the first {PROBED} test images of a fixed random order, or on all where there"
+        f" are fewer; accuracies on all test images: {_SPREAD}. bench/saliency.py has the formulas.",
+        "Decoy accuracy: with a patch whose grey names the label in training and a random one in the test. Flips: share"
+        " of predictions that change when only the patch's grey does. Decoy mass: the patch's share of the map, 2.04 %"
+        " by chance.",
+        "Energy on ink: share of the map on the image's foreground. Specificity: that, less the same map's energy on"
+        " the ink of other images of the class; 0 for a map that is its class's template. Coherence: correlation of"
+        " maps within a class, less that between classes, which a template makes largest. ROAD: accuracy with the least"
+        " relevant pixels removed, less that with the most relevant.",
+        "Undefined maps: how many, as a mean over seeds, have no mass and are left out of every column about maps. Lone"
+        " images are alone in their class, and have no specificity.",
+        "Energy on ink and the baselines rrr and hint know each image's ink; the other losses know labels alone."
+        " oracle-ssim knows the prototypes without decoys.",
+        *_problems(cells),
+    ]
+    return Table("saliency", summary(cells, ["accuracy", *SALIENCY]), blocks, notes)
+
+
+def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
+    """What each weight reaches on the validation split: a block for the accuracy, and one for the specificity."""
+    blocks = []
+    place = ["dataset", "backbone", "resolution"]
+    for key, here in groups(rows, place):
+        title = f"{shown(key[0])}, {shown(key[1])}, {key[2]} px"
+        mine = chosen[(chosen[place] == pd.Series(dict(zip(place, key, strict=True)))).all(axis=1)]
+        for metric, what, factor, decimals in (
+            ("accuracy", "accuracy in %", 100, 2),
+            ("specificity", "instance specificity", 1, 3),
+        ):
+            frame = _by_weight(here, mine, metric, factor, decimals)
+            blocks.append(Block(f"Validation {what} by weight: {title}", frame, None))
+    notes = [
+        f"Means over {rows['seed'].nunique()} seeds; each loss has the same weights, seeds and training. The test split"
+        " is not looked at. –: not tried.",
+        "Chosen: the largest weight with a mean accuracy above that of ce − the margin of the claims; where there is"
+        " none, the least weight, and (none competes).",
+        *(
+            f"{row['loss']}, weight {row['weight']:g}, seed {row['seed']:g}: {row['status']}."
+            if pd.notna(row["weight"])
+            else f"{row['loss']}: {row['status']}."
+            for row in rows[rows["status"] != "ok"].to_dict("records")
+        ),
+    ]
+    return Table("sweep", rows, blocks, notes)
+
+
+def weight_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Means over seeds by loss and weight of a sweep; NaN for a weight at which a seed failed."""
+    groups = rows.groupby(["loss", "weight"])
+    found = groups[list(metrics)]
+    return found.mean().where(found.count().eq(groups.size(), axis=0))
+
+
+def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: str, factor: float, decimals: int) -> pd.DataFrame:
+    """A row for each loss, a column for each weight; ce stands under weight 0."""
+    weights = sorted(rows["weight"].dropna().unique())
+    lines = []
+    for loss in in_order(rows, "loss"):
+        means = weight_means(rows[rows["loss"] == loss], [metric]).droplevel("loss")[metric]
+        line = {"loss": loss}
+        for weight in weights:
+            mean = means.get(weight, math.nan)
+            word = _NONE if weight not in means.index else "failed"
+            line[f"{weight:g}"] = word if math.isnan(mean) else f"{mean * factor:.{decimals}f}"
+        for row in chosen[(chosen["loss"] == loss) & chosen["weight"].notna()].to_dict("records"):
+            line["chosen"] = f"{row['weight']:g}" + ("" if row["competitive"] else " (none competes)")
+        lines.append(line)
+    return pd.DataFrame(lines).fillna(_NONE)
 
 
 def write(table: Table, directory: Path) -> None:
@@ -224,7 +333,7 @@ def latex(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _groups(cells: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
+def groups(cells: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
     """Rows that agree in these columns, by the first column's order, then the next one's; each order is the grid's."""
     order = {column: {value: i for i, value in enumerate(in_order(cells, column))} for column in columns}
     groups = [(key, group) for key, group in cells.groupby(list(columns), sort=False)]
@@ -232,7 +341,7 @@ def _groups(cells: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[tuple
 
 
 def _by_cell(cells: pd.DataFrame) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
-    return _groups(cells, CELL)
+    return groups(cells, CELL)
 
 
 def _accuracy(cell: pd.DataFrame, seeds: int) -> str:
@@ -244,12 +353,12 @@ def _accuracy(cell: pd.DataFrame, seeds: int) -> str:
     return _number(found, 100, 2) + short
 
 
-def _reconstruction_row(cell: pd.DataFrame) -> dict[str, str]:
-    """One row of the reconstruction table."""
+def _metrics_row(cell: pd.DataFrame, columns: Mapping[str, tuple[str, float, int]]) -> dict[str, str]:
+    """A cell as one row, with a column for each metric."""
     done = len(finished(cell))
     first = cell.iloc[0]
     row = {"backbone": shown(first["backbone"]), "loss": first["loss"], "n": _count(done, len(cell))}
-    for metric, (heading, factor, decimals) in _SHOWN.items():
+    for metric, (heading, factor, decimals) in columns.items():
         found, n = interval(cell, metric)
         # A finished seed can be without a value: where all maps are zero, there is none over the non-zero ones.
         fewer = "" if n == done else f" (n={n})"

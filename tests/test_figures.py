@@ -13,7 +13,8 @@ import torch
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from test_tables import bounds, rows
+from test_tables import bounds, chosen, rows, swept
+from tiny import NO_CELLS
 from torch import Tensor
 
 from batchcam import resize_maps
@@ -69,16 +70,20 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "loss": [*LOSSES, "batchcam-l2"],
         "resolution": [23],
     }
+    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     results = tmp_path / "results" / content["profile"]
     results.mkdir(parents=True)
     cells.to_csv(results / "cells.csv", index=False)
     bounds().to_csv(results / "bounds.csv", index=False)
     pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
+    swept().iloc[:0].to_csv(results / "sweep.csv", index=False)
     for loss in LOSSES:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)
         safetensors.torch.save_file({"class_means": MAPS.repeat(1, 5, 1, 1)}, run / "maps.safetensors")
+        by_image = {name: torch.rand(3, 20) for name in ("correct", "epg_ink", "specificity")}
+        safetensors.torch.save_file(by_image, run / "images.safetensors")
     images = torch.arange(40, dtype=torch.uint8)[:, None, None].expand(-1, 28, 28).contiguous()
     parts = {"images": images, "labels": torch.arange(40, dtype=torch.uint8) % 10}
     data = {f"{split}_{part}": parts[part].clone() for split in PARTS for part in parts}
@@ -166,6 +171,58 @@ def test_floors_and_the_grids_own_ceiling_are_lines_of_the_ssim_plot() -> None:
     assert legend[2:] == ["floor: global mean image", "ceiling: best map of this grid"]
 
 
+def test_the_saliency_figure_has_a_panel_for_each_metric_that_was_measured_and_a_line_for_each_loss() -> None:
+    cells = cells_of("ce", "rrr", "batchcam-l2").assign(road=None, decoy_mass=None)
+    with figures.style():
+        figure = figures.saliency(cells)
+        assert nothing_is_cut(figure)
+    panels = [panel for panel in figure.axes if panel.get_xlabel()]
+    assert [panel.get_xlabel() for panel in panels] == [
+        "decoy accuracy, %",
+        "predictions flipped by the decoy, %",
+        "accuracy without decoys, %",
+        "energy on ink",
+        "instance specificity",
+        "coherence",
+    ]
+    assert figure.get_suptitle() == "digits, ResNet-18, 23 px, n = 3: what the maps show"
+    assert row_labels(panels[0]) == row_labels(panels[3]) == ["ce", "rrr", "batchcam-l2"]  # shared along a row
+    for panel in panels:
+        assert [(text.get_text(), text.get_position()[1]) for text in panel.texts] == [("failed", 2)]
+    points = next(line for line in panels[3].lines if len(line.get_xdata()) == 3)
+    assert list(points.get_xdata()) == pytest.approx(cells["epg_ink"][:3].tolist())
+    chance = [line.get_xdata()[0] for line in panels[4].lines if list(line.get_ydata()) == [0, 1]]
+    assert chance == [0]
+
+
+def test_the_saliency_figure_of_cells_without_results_says_so() -> None:
+    figure = figures.saliency(cells_of("batchcam-l2"))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["failed"]
+
+
+def test_the_front_goes_through_the_weights_of_each_loss_and_rings_the_chosen_one() -> None:
+    with figures.style():
+        figure = figures.front(swept(), chosen())
+        assert nothing_is_cut(figure)
+    left, right = figure.axes[:2]
+    assert (left.get_ylabel(), right.get_ylabel()) == ("instance specificity", "energy on ink")
+    lines = {line.get_label(): line.get_xdata().tolist() for line in left.lines if len(line.get_xdata()) > 1}
+    # In the order of the weights; rrr at 1 has a seed that failed, and what is left of it is no mean of both. What is
+    # more than 3 points below the best is not shown: hint, and prototype-l1 at 10.
+    assert {loss: pytest.approx(x) for loss, x in lines.items()} == {
+        "prototype-l1": [93, 90.5],
+    }
+    rings = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "o"]
+    assert rings == pytest.approx([90.5, 93])
+    heights = [line.get_ydata()[0] for line in right.lines if line.get_marker() == "o"]
+    assert heights == pytest.approx([0.905 / 2, 0.465])
+    assert [text.get_text() for text in left.texts] == ["1", "0.1"]
+    title = (
+        "digits, SimpleCNN, 23 px: accuracy against maps, weights 0.1, 1, 10; not shown where accuracy is more than 3"
+    )
+    assert figure.get_suptitle().startswith(title)
+
+
 def test_the_papers_figures_are_named_as_its_captions_have_them() -> None:
     assert figures.paper_figure("mnist", "resnet18", 23).startswith("Answers the paper's figure 2")
     assert figures.paper_figure("mnist", "convnextv2_tiny", 23).startswith("Answers the paper's figure 2")
@@ -218,10 +275,16 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     report.report(tree / "params.yaml")
     results = next((tree / "results").iterdir())
     assert sorted(path.name for path in (results / "tables").iterdir()) == [
-        f"{table}.{ending}" for table in ("accuracy", "reconstruction") for ending in ("csv", "md", "tex")
+        f"{table}.{ending}" for table in ("accuracy", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
     ]
-    assert set(drawn) == {"accuracy-digits", "reconstruction-digits", "mean-maps-digits-resnet18-23", "overview"}
+    plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
+    assert set(drawn) == plots | {"saliency-digits-resnet18-23", "mean-maps-digits-resnet18-23", "overview"}
     page = (results / "README.md").read_text("utf-8")
+    verdicts = pd.read_csv(results / "claims.csv")
+    improves = verdicts[(verdicts["claim"] == "accuracy improves") & (verdicts["dataset"] == "digits")]
+    assert improves["backbone"].unique().tolist() == ["resnet18"]
+    assert "## Accuracy improves (v1)" in (results / "claims.md").read_text("utf-8")
+    assert "[claims.md](claims.md)" in page
     for name in drawn:
         assert f"(figures/{name}.png)" in page
     assert (results / "tables" / "accuracy.md").read_text("utf-8").rstrip() in page
@@ -240,6 +303,37 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     assert row_labels(drawn["overview"].axes[0]) == ["class prototype", *labels[1:4]]
 
 
+def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells with decoys alone, and a sweep; the paper's own tables and figures are left out then."""
+    drawn: list[str] = []
+    monkeypatch.setattr(figures, "save", lambda figure, directory, name: drawn.append(name))
+    content = yaml.safe_load((tree / "params.yaml").read_text())
+    content["decoys"] = content["grid"] | {"dataset": ["decoy_digits"], "loss": ["ce"]}
+    content["grid"] = NO_CELLS
+    (tree / "params.yaml").write_text(yaml.safe_dump(content))
+    results = next((tree / "results").iterdir())
+    cells_of("ce").assign(dataset="decoy_digits").to_csv(results / "cells.csv", index=False)
+    swept().to_csv(results / "sweep.csv", index=False)
+    runs = next((tree / "runs").iterdir())
+    (runs / "digits-resnet18-ce-23").rename(runs / "decoy_digits-resnet18-ce-23")
+    (tree / "data/digits.safetensors").rename(tree / "data/decoy_digits.safetensors")
+    report.report(tree / "params.yaml")
+    place = "decoy_digits-resnet18-23"
+    assert set(drawn) == {"front-digits-simple_cnn-23", f"mean-maps-{place}", f"saliency-{place}"}
+    page = (results / "README.md").read_text("utf-8")
+    assert "Maps on decoy digits, 23 px" in page
+    assert "| hint         |     – | 70.00 |  84.00 |     – | 0.1 (none competes) |" in page
+
+
+def test_damaged_metrics_of_images_are_one_sentence(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "save", lambda figure, directory, name: None)
+    path = Path("runs/quick/digits-resnet18-ce-23/images.safetensors")
+    path.write_bytes(b"x")
+    with pytest.raises(BenchError, match=f"^{path} is damaged .*: python -m bench cell makes it anew$"):
+        report.report(tree / "params.yaml")
+    assert not list((tree / "results").rglob("claims.*"))
+
+
 def test_a_profile_without_results_says_so_and_shows_its_timings(tree: Path) -> None:
     results = next((tree / "results").iterdir())
     cells_of("ce").assign(status="missing").to_csv(results / "cells.csv", index=False)
@@ -250,6 +344,7 @@ def test_a_profile_without_results_says_so_and_shows_its_timings(tree: Path) -> 
     assert "CUDA: not measured (missing)." in page
     assert sorted(path.stem for path in (results / "tables").glob("*.md")) == ["timing"]
     assert not list((results / "figures").iterdir())
+    assert set(pd.read_csv(results / "claims.csv")["verdict"]) == {"inconclusive"}
 
 
 def test_maps_of_a_cell_that_is_not_ok_are_not_shown(tree: Path) -> None:
@@ -257,9 +352,8 @@ def test_maps_of_a_cell_that_is_not_ok_are_not_shown(tree: Path) -> None:
     cells["status"] = "stale"
     profile = report.params.load(tree / "params.yaml")
     classes = report.Classes("digits", 23, NAMES, PROTOTYPES)
-    found, grids, seeds = report._rows(
-        report.Results(profile, cells, bounds(), pd.DataFrame(columns=COLUMNS)), classes, "resnet18", ["ce", "none"]
-    )
+    results = report.Results(profile, cells, bounds(), pd.DataFrame(columns=COLUMNS), swept().iloc[:0])
+    found, grids, seeds = report._rows(results, classes, "resnet18", ["ce", "none"])
     assert found == [Row("ce", "stale"), Row("none", "missing")]
     assert (grids, seeds) == ([], 3)
 

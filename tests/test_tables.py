@@ -1,5 +1,6 @@
 """bench.tables: numbers against hand computation, and nothing missing without a word."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench import tables
-from bench.collect import METRICS
+from bench.collect import METRICS, SALIENCY, SWEPT, SWEPT_METRICS
 from bench.errors import BenchError
 
 # By hand: mean .93, s = .01, t = 4.302653, half-width .024841 = 4.302653 · .01 / √3
@@ -37,6 +38,37 @@ def bounds() -> pd.DataFrame:
             ("digits", 23, "ceiling", "5×5 grid", "simple_cnn", 0.02, 0.001, 0.7),
         ],
         columns=columns,
+    )
+
+
+def swept(dataset: str = "digits") -> pd.DataFrame:
+    """A sweep of SimpleCNN at 23 px by loss, weight and the accuracies of two seeds; None is a training that failed."""
+    tried = [
+        ("ce", 0, 0.9, 0.92),
+        ("prototype-l1", 0.1, 0.93, 0.93),
+        ("prototype-l1", 1, 0.89, 0.92),
+        ("prototype-l1", 10, 0.89, 0.9),
+        ("hint", 0.1, 0.7, 0.7),
+        ("hint", 1, 0.8, 0.88),
+        ("rrr", 0.1, 0.93, 0.93),
+        ("rrr", 1, 0.99, None),
+    ]
+    found: list[dict[str, object]] = []
+    for loss, weight, *accuracies in tried:
+        for seed, accuracy in enumerate(accuracies):
+            numbers = {"accuracy": accuracy, "epg_ink": accuracy / 2, "specificity": accuracy / 4} if accuracy else {}
+            place = {"dataset": dataset, "backbone": "simple_cnn", "resolution": 23}
+            status = "ok" if accuracy else "failed: NaN at step 3"
+            found.append({**place, "loss": loss, "weight": weight, "seed": seed, "status": status, **numbers})
+    return pd.DataFrame(found, columns=[*SWEPT, *SWEPT_METRICS])
+
+
+def chosen() -> pd.DataFrame:
+    """What is chosen of `swept`: at least .90 is asked for."""
+    rows = [("prototype-l1", 1, 0.905, True), ("hint", 0.1, 0.7, False), ("rrr", 0.1, 0.93, True)]
+    place = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    return pd.DataFrame(
+        [place | dict(zip(("loss", "weight", "accuracy", "competitive"), r, strict=True)) for r in rows]
     )
 
 
@@ -215,3 +247,76 @@ def test_a_missing_or_wrong_file_is_one_sentence(cells: pd.DataFrame, tmp_path: 
     path.write_text("")
     with pytest.raises(BenchError, match="cannot be read"):
         tables.read_cells(path)
+
+
+def test_the_saliency_table_shows_decoys_where_there_are_some_and_road_where_it_was_measured() -> None:
+    clean, decoyed = rows("ce", ["ok"] * 3), rows("ce", ["ok"] * 3, dataset="decoy_digits")
+    cells = pd.DataFrame(clean + decoyed).astype({"road": float})
+    cells.loc[cells["dataset"] == "digits", [*SALIENCY[:4], "road"]] = None
+    first, second = tables.saliency(cells).blocks
+    assert (first.title, second.title) == ("Maps on digits, 23 px", "Maps on decoy digits, 23 px")
+    maps = ["energy on ink ↑", "specificity ↑", "coherence ↑"]
+    left_out = ["undefined maps", "lone images"]
+    assert first.cells.columns.tolist() == ["backbone", "loss", "n", "accuracy, % ↑", *maps, *left_out]
+    decoy = ["decoy accuracy, % ↑", "without decoys, % ↑", "flips with the decoy, % ↓", "decoy mass, % ↓"]
+    assert second.cells.columns.tolist() == ["backbone", "loss", "n", *decoy, *maps, "ROAD ↑", *left_out]
+    headings = dict(zip([*decoy, *maps, "ROAD ↑", *left_out], SALIENCY, strict=True))
+    for heading, metric in headings.items():
+        mean = 0.93 - METRICS.index(metric) / 100
+        shown, rounding = float(second.cells.iloc[0][heading].split()[0]), 0.5 if heading == "lone images" else 0.05
+        assert shown == pytest.approx(mean * (100 if "%" in heading else 1), abs=rounding + 1e-9), heading
+    assert second.cells.iloc[0]["decoy accuracy, % ↑"] == "78.00 ± 2.48"
+
+
+def test_the_saliency_table_counts_and_says_what_is_missing(cells: pd.DataFrame) -> None:
+    cells.loc[(cells["loss"] == "prototype-ssim") & (cells["seed"] == 0), "specificity"] = None
+    cells.loc[cells["loss"] == "prototype-ssim", "undefined_maps"] = [2, 0, 4]
+    table = tables.saliency(cells)
+    by_loss = table.blocks[0].cells.set_index("loss")
+    assert by_loss.loc["prototype-ssim", "specificity ↑"].endswith("(n=2)")
+    assert by_loss.loc["prototype-ssim", "undefined maps"].startswith("2.0 ± ")
+    assert by_loss.loc["ce", "n"] == "1 of 3"
+    assert set(by_loss.loc["batchcam-l1"].iloc[2:]) == {"failed"}
+    assert set(by_loss.loc["batchcam-l2"].iloc[2:]) == {"missing"}
+    assert table.notes[-3:] == tables.accuracy(cells).notes[-3:]
+    tidy = table.tidy[(table.tidy["loss"] == "prototype-ssim") & (table.tidy["metric"] == "specificity")].iloc[0]
+    assert (tidy["n"], tidy["seeds"]) == (2, 3)
+
+
+def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen() -> None:
+    table = tables.sweep(swept(), chosen())
+    accuracy, specificity = table.blocks
+    assert accuracy.title == "Validation accuracy in % by weight: digits, SimpleCNN, 23 px"
+    assert accuracy.cells.to_numpy().tolist() == [
+        ["ce", "91.00", "–", "–", "–", "–"],
+        ["prototype-l1", "–", "93.00", "90.50", "89.50", "1"],
+        ["hint", "–", "70.00", "84.00", "–", "0.1 (none competes)"],
+        ["rrr", "–", "93.00", "failed", "–", "0.1"],
+    ]
+    assert accuracy.cells.columns.tolist() == ["loss", "0", "0.1", "1", "10", "chosen"]
+    assert specificity.cells.iloc[1].tolist() == ["prototype-l1", "–", "0.233", "0.226", "0.224", "1"]
+    assert table.notes[0].startswith("Means over 2 seeds;")
+    assert table.notes[-1] == "rrr, weight 1, seed 1: failed: NaN at step 3."
+    assert len(table.tidy) == 16
+
+
+def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
+    place = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    rows = pd.concat([swept(), pd.DataFrame([place | {"loss": "blob-ssim", "status": "missing"}])], ignore_index=True)
+    nothing = pd.DataFrame([place | {"loss": "blob-ssim", "weight": math.nan, "competitive": False}])
+    table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True))
+    assert table.blocks[0].cells.iloc[-1].tolist() == ["blob-ssim", *["–"] * 5]
+    assert table.notes[-1] == "blob-ssim: missing."
+
+
+def test_a_sweep_is_read_even_without_rows(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    swept().to_csv(path, index=False)
+    assert tables.markdown(tables.sweep(tables.read_sweep(path), chosen())) == tables.markdown(
+        tables.sweep(swept(), chosen())
+    )
+    swept().iloc[:0].to_csv(path, index=False)
+    assert tables.read_sweep(path).empty
+    swept().drop(columns=["weight", "epg_ink"]).to_csv(path, index=False)
+    with pytest.raises(BenchError, match=r"sweep\.csv lacks weight, epg_ink: python -m bench collect makes it anew"):
+        tables.read_sweep(path)
