@@ -9,6 +9,7 @@ import pandas as pd
 from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, DeviceName, Params
+from bench.sweep import METRICS as SWEPT_METRICS
 from bench.timing.rows import COLUMNS as TIMING
 from bench.timing.rows import read
 
@@ -28,7 +29,6 @@ SALIENCY = [
 ]
 BOUNDS = ["dataset", "resolution", "kind", "name", "backbones", *COMPARISONS]
 SWEPT = ["dataset", "backbone", "resolution", "loss", "weight", "seed", "status"]
-SWEPT_METRICS = ["accuracy", "epg_ink", "specificity", "coherence", "undefined_maps"]
 METRICS = [
     "accuracy",
     "worst_class_accuracy",

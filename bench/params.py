@@ -194,6 +194,12 @@ class Params(_Section):
         return self
 
     @model_validator(mode="after")
+    def _sweep_has_weights(self) -> "Params":
+        if self.sweep.cells() and not self.sweep.weights:
+            raise ValueError("sweep.weights is empty, but the sweep has cells: name the weights to try")
+        return self
+
+    @model_validator(mode="after")
     def _claims_can_be_judged(self) -> "Params":
         datasets = [cell.dataset.removeprefix(DECOY) for cell in [*self.cells(), *self.sweep.cells()]]
         _need("claims.accuracy_margin", self.claims.accuracy_margin, datasets, "the cells have")

@@ -14,13 +14,15 @@ import torch
 from tqdm import tqdm
 
 from bench import backbones, datasets, train
-from bench.collect import SWEPT_METRICS
 from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
 from bench.evaluate import accuracy, probe
 from bench.files import written_aside
 from bench.losses import WEIGHTLESS, regularizer_for
 from bench.params import Cell, Claims, Params
+
+#: What is measured on the validation split.
+METRICS = ("accuracy", "epg_ink", "specificity", "coherence", "undefined_maps")
 
 
 def run_sweep(params: Params, cell: Cell) -> Path:
@@ -70,7 +72,7 @@ def _row(cell: Cell, data: train.Data, settings: Any, seed: int, regularizer: An
         return {"status": "failed: weights are not finite after the last step"}
     metrics, _ = probe(*backbone, data.probe, road=False)  # leaves the model in eval mode
     reached = accuracy(backbone.model, data.test_images, data.test_labels)
-    return {"status": "ok"} | {name: ({"accuracy": reached} | metrics)[name] for name in SWEPT_METRICS}
+    return {"status": "ok"} | {name: ({"accuracy": reached} | metrics)[name] for name in METRICS}
 
 
 def choose(rows: pd.DataFrame, claims: Claims) -> pd.DataFrame:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.collect import BOUNDS, COMPARISONS, METRICS, SALIENCY, SWEPT, SWEPT_METRICS
+from bench.collect import BOUNDS, COMPARISONS, METRICS, SALIENCY, SWEPT
 from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
 from bench.evaluate import PROBED
 from bench.intervals import Interval, mean_interval
+from bench.sweep import METRICS as SWEPT_METRICS
 
 ACCURACY = ("accuracy", "worst_class_accuracy")
 RECONSTRUCTION = tuple(m for m in METRICS if m not in (*ACCURACY, *SALIENCY))
@@ -293,7 +294,8 @@ def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: str, factor: fl
         line = {"loss": loss}
         for weight in weights:
             mean = means.get(weight, math.nan)
-            word = _NONE if weight not in means.index else "failed"
+            tried = rows[(rows["loss"] == loss) & (rows["weight"] == weight)]
+            word = "failed" if len(finished(tried)) < len(tried) else "undefined" if len(tried) else _NONE
             line[f"{weight:g}"] = word if math.isnan(mean) else f"{mean * factor:.{decimals}f}"
         for row in chosen[(chosen["loss"] == loss) & chosen["weight"].notna()].to_dict("records"):
             line["chosen"] = f"{row['weight']:g}" + ("" if row["competitive"] else " (none competes)")

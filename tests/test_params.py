@@ -108,6 +108,10 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
             "there is no cell: grid, controls, decoys, ",
         ),
         (
+            set_at("sweep", {**quick()["grid"], "loss": ["ce"], "weights": [], "seeds": 1}),
+            "sweep.weights is empty, but the sweep has cells",
+        ),
+        (
             set_at("controls/loss", ["rrr", "ce"]),
             "the cell digits-simple_cnn-ce-23 is in two of grid, controls, decoys",
         ),

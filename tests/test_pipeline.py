@@ -279,7 +279,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("bench/claims.py", "# a comment", {"report"}),
         ("bench/saliency.py", "# a comment", {CE, SSIM, RRR, SWEEP}),
         ("bench/losses.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
-        ("bench/sweep.py", "# a comment", {SWEEP, "report"}),
+        ("bench/sweep.py", "# a comment", {SWEEP, "collect", "report"}),
         ("bench/decoys.py", "# a comment", {*PREPARE, CE, SSIM, RRR, SWEEP}),
         ("bench/train.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
         ("batchcam/maps.py", "# a comment", {CE, SSIM, RRR, SWEEP, BOUNDS, TIME}),

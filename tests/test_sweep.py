@@ -63,7 +63,7 @@ def test_each_weight_is_trained_with_each_seed_and_tried_on_the_validation_split
     data = datasets.load(Path("data/digits.safetensors"))
     exchanged = datasets._tensors((data.train, data.test, data.validation))
     safetensors.torch.save_file(exchanged, "data/digits.safetensors", {"about": '{"class_names": ["0"]}'})
-    cell = profile(weight=2, test_images=None)
+    cell = profile(2, weight=2, test_images=None)
     train.run_cell(cell, SSIM, Path("cell"))
     for row, metrics in zip(rows[2:], json.loads(Path("cell/metrics.json").read_text()), strict=True):
         assert {name: row[name] for name in SWEPT_METRICS} == {name: metrics[name] for name in SWEPT_METRICS}
