@@ -13,7 +13,7 @@ FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
 	python -m bench plan --params $(FOLDER)/params.yaml
-	python -m bench plan --params $(FOLDER)/params.yaml --data | xargs dvc repro
+	python -m bench plan --params $(FOLDER)/params.yaml --data | xargs -r dvc repro
 	python -m bench plan --params $(FOLDER)/params.yaml --stages | xargs -r -n 7 -P $(JOBS) dvc --wait-for-lock repro --single-item
 	dvc repro $(FOLDER)/dvc.yaml
 

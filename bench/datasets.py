@@ -145,13 +145,6 @@ def _with_decoys(splits: tuple[Split, ...]) -> tuple[Split, ...]:
     return tuple(painted)
 
 
-def without_decoys(split: Split) -> Split:
-    """The images as they were before decoys were added; a split without decoys as it is."""
-    if split.corners is None or split.covered is None:
-        return split
-    return Split(decoys.paint(split.images, split.corners, split.covered), split.labels)
-
-
 def _digits() -> tuple[Split, Split, Split]:
     """scikit-learn's digits as train, validation and test."""
     from sklearn.datasets import load_digits

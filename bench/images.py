@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from batchcam import class_sums, prototypes_from_sums
+from bench import decoys
 from bench.datasets import NUM_CLASSES, Split
 
 CHUNK = 4096  # images resized at a time: 50 MB a copy at 56 px
@@ -48,3 +49,10 @@ def subset(split: Split, count: int | None) -> Split:
     corners = None if split.corners is None else split.corners[chosen]
     covered = None if split.covered is None else split.covered[chosen]
     return Split(split.images[chosen], split.labels[chosen], corners, covered)
+
+
+def without_decoys(split: Split) -> Split:
+    """The images as they were before decoys were added; a split without decoys as it is."""
+    if split.corners is None or split.covered is None:
+        return split
+    return Split(decoys.paint(split.images, split.corners, split.covered), split.labels)

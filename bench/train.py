@@ -28,7 +28,7 @@ from bench import backbones, datasets, decoys
 from bench.errors import BenchError
 from bench.evaluate import PROBED, Probe, accuracy, evaluate, probe
 from bench.files import written_aside
-from bench.images import ink, prototypes, resize, subset
+from bench.images import ink, prototypes, resize, subset, without_decoys
 from bench.losses import MASKED, Batch, Regularizer, regularizer_for
 from bench.params import Cell, Params, Training
 
@@ -240,7 +240,7 @@ def load(
         return resize(split.images, cell.resolution).to(device, memory_format=torch.channels_last)
 
     def clean(split: datasets.Split) -> Tensor:
-        return images(datasets.without_decoys(split))
+        return images(without_decoys(split))
 
     probed = subset(test, PROBED)
     patch = repainted = None
@@ -256,7 +256,7 @@ def load(
         images(test),
         test.labels.to(device),
         prototypes(dataset.train, cell.resolution).to(device),
-        prototypes(datasets.without_decoys(dataset.train), cell.resolution).to(device) if decoyed else None,
+        prototypes(without_decoys(dataset.train), cell.resolution).to(device) if decoyed else None,
         clean(test) if decoyed else None,
         ink(clean(train)) if cell.loss in MASKED else None,
         Probe(images(probed), probed.labels.to(device), ink(clean(probed)), patch, repainted),

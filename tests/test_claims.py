@@ -295,9 +295,11 @@ def test_a_row_of_non_inferiority_has_one_sided_bounds(clean: pd.DataFrame) -> N
 def test_less_accuracy_within_the_margin_competes_and_does_not_improve() -> None:
     made = results("flat", "up", ["accuracy"])
     made.loc[made["loss"] != "ce", "accuracy"] -= 0.012  # the interval of the mean over six is about ± .013
-    found = judged(made, declared=DECLARED._replace(accuracy_margin={"up": 0.03}))
+    found = judged(made, declared=DECLARED._replace(accuracy_margin={"up": 0.04}))
     assert row(found, COMPETITIVE)["verdict"] == SUPPORTED
+    assert row(found, COMPETITIVE)["reason"] == "sign-flip: p .008"  # of differences to −margin
     assert row(found, ACCURACY)["verdict"] == INCONCLUSIVE
+    assert "p .008" not in row(found, ACCURACY)["reason"]
     assert row(judged(made), COMPETITIVE)["verdict"] == INCONCLUSIVE
 
 
@@ -630,7 +632,7 @@ def test_a_guided_steps_cost(ratio: float, overhead: str, falls: str) -> None:
 
 def test_the_overhead_itself_is_still_minimal() -> None:
     exact = {"floor_ratio_high": 1.1}
-    assert row(judged(ONE_CELL, timing(steps(1.05, **exact))), OVERHEAD)["verdict"] == SUPPORTED
+    assert row(judged(ONE_CELL, timing(steps(1.05, **exact))), OVERHEAD, FAMILY[0])["verdict"] == SUPPORTED
     exact = {"floor_ratio_high": 1.0}
     assert row(judged(ONE_CELL, timing(steps(0.95, **exact))), TRAINING)["verdict"] == INCONCLUSIVE
 
@@ -766,6 +768,14 @@ def test_a_gain_in_accuracy_alone_is_not_one_in_reconstruction() -> None:
     here = found[(found["claim"] == EVERYWHERE) & (found["dataset"] == "all")]
     assert here["verdict"].tolist() == [SUPPORTED, SUPPORTED, INCONCLUSIVE, SUPPORTED]
     assert overall(found, EVERYWHERE)["verdict"] == INCONCLUSIVE
+
+
+def test_a_backbone_without_all_losses_was_not_measured() -> None:
+    made = [results("up", "all", ["accuracy"], backbone, seeds=3) for backbone in BACKBONES]
+    made[1].loc[made[1]["loss"] == "batchcam-l1", "status"] = "missing"
+    found = judged(pd.concat(made))
+    here = found[(found["claim"] == EVERYWHERE) & (found["dataset"] == "all")].iloc[0]
+    assert (here["n"], here["verdict"], here["reason"]) == (2, INCONCLUSIVE, "measured in 2 of 3 backbones")
 
 
 # The frame and the document

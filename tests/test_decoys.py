@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench import datasets, decoys
 from bench.errors import BenchError
-from bench.images import resize, subset
+from bench.images import resize, subset, without_decoys
 
 #: Rows and columns of the patch in each corner: top left, top right, bottom left, bottom right.
 NEAR, FAR = slice(0, 4), slice(24, 28)
@@ -96,11 +96,11 @@ def test_without_its_decoys_the_dataset_is_the_clean_one_bit_for_bit(
 ) -> None:
     for clean, decoyed in zip(both[0][:3], both[1][:3], strict=True):
         assert not torch.equal(decoyed.images, clean.images)
-        restored = datasets.without_decoys(decoyed)
+        restored = without_decoys(decoyed)
         assert torch.equal(restored.images, clean.images)
         assert torch.equal(restored.labels, clean.labels)
         assert restored.corners is restored.covered is None
-        assert datasets.without_decoys(clean) is clean
+        assert without_decoys(clean) is clean
     assert both[0].class_names == both[1].class_names
 
 
@@ -109,7 +109,7 @@ def test_covered_pixels_that_are_not_black_come_back() -> None:
     images = pictures(40)
     splits = tuple(datasets.Split(images + part, torch.arange(40) % 10) for part in range(3))
     for split, decoyed in zip(splits, datasets._with_decoys(splits), strict=True):
-        assert torch.equal(datasets.without_decoys(decoyed).images, split.images)
+        assert torch.equal(without_decoys(decoyed).images, split.images)
 
 
 def test_the_same_bytes_every_time(prepared: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_subset_keeps_corners_and_covered_pixels_with_their_images(
 ) -> None:
     part, clean = subset(both[1].test, 50), subset(both[0].test, 50)
     assert [len(tensor) for tensor in part] == [50] * 4
-    assert torch.equal(datasets.without_decoys(part).images, clean.images)
+    assert torch.equal(without_decoys(part).images, clean.images)
     assert subset(both[0].test, 50).corners is None
 
 

@@ -28,7 +28,7 @@ from bench import backbones, datasets, train
 from bench.__main__ import app
 from bench.collect import METRICS, SALIENCY
 from bench.errors import BenchError
-from bench.images import ink, prototypes, resize, subset
+from bench.images import ink, prototypes, resize, subset, without_decoys
 from bench.losses import LOSSES, PAPER, Batch, regularizer_for
 from bench.params import Cell, load
 
@@ -268,7 +268,7 @@ def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.
     probed = subset(subset(decoyed.test, 120), 30)
     assert torch.equal(data.probe.images, resize(probed.images, 12))
     assert torch.equal(data.probe.labels, probed.labels)
-    assert torch.equal(data.probe.ink, ink(resize(datasets.without_decoys(probed).images, 12)))
+    assert torch.equal(data.probe.ink, ink(resize(without_decoys(probed).images, 12)))
     # 16 of 784 pixels; another grey there, and nothing else.
     assert data.probe.patch.mean((1, 2)).tolist() == pytest.approx([16 / 784] * 30, abs=0.002)
     differs = (data.probe.repainted - data.probe.images).abs()[:, 0] > 1e-6
