@@ -122,7 +122,7 @@ def cell(
     Reads: the parameters and data/DATASET.safetensors.
 
     Writes: a directory with metrics.json (a row per seed), maps.safetensors (each class's mean map, and examples),
-    provenance.json and, where the profile says so, the weights.
+    images.safetensors (the map metrics of single images), provenance.json and, where the profile says so, the weights.
     """
     # Before torch starts its threads: let those that wait sleep. Spinning, two threads beside another process on two
     # cores trained SimpleCNN four times slower (298 against 1,136 images/s).
@@ -214,8 +214,8 @@ def time(
 def collect(params: ParamsFile = Path("params.yaml")) -> None:
     """Gather all cells of a profile into one tidy table, all timings into another; what is missing is a row there.
 
-    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, bounds.csv and
-    timing.csv.
+    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, bounds.csv,
+    timing.csv and sweep.csv.
     """
     from bench.collect import collect
     from bench.params import load
@@ -226,10 +226,10 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
 
 @app.command()
 def report(params: ParamsFile = Path("params.yaml")) -> None:
-    """Make the tables and figures of a profile.
+    """Make the tables and figures of a profile, and the verdict on every claim.
 
-    Reads: results/PROFILE/cells.csv, bounds.csv and timing.csv, runs/PROFILE and the datasets. Writes:
-    results/PROFILE/tables, figures and README.md.
+    Reads: results/PROFILE/cells.csv, bounds.csv, timing.csv and sweep.csv, runs/PROFILE and the datasets. Writes:
+    results/PROFILE/tables, figures, claims.csv, claims.md and README.md.
     """
     from bench.report import report
 

@@ -21,7 +21,8 @@ from bench.errors import BenchError
 from bench.losses import WEIGHTLESS, LossName
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "decoy_digits", "decoy_mnist", "decoy_fashion_mnist"]
-BackboneName = Literal["simple_cnn", "resnet18", "convnextv2_tiny", "resnet18_earlier", "convnextv2_tiny_earlier"]
+PaperBackbone = Literal["simple_cnn", "resnet18", "convnextv2_tiny"]
+BackboneName = Literal[PaperBackbone, "resnet18_earlier", "convnextv2_tiny_earlier"]
 DeviceName = Literal["cpu", "cuda"]
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 
@@ -99,7 +100,7 @@ _Counts = Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
 class Growth(_Section):
     """Along which lines the cost of a map is followed; the first of each list is where the others are varied from."""
 
-    backbone: BackboneName
+    backbone: PaperBackbone
     batch: _Counts
     resolution: _Counts
     classes: _Counts
@@ -111,7 +112,7 @@ class Timing(_Section):
     devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed
     threads: _Count
     seconds: Annotated[float, Field(gt=0)]  # how long a group is repeated, in between 6 and 30 rounds
-    backbone: Annotated[list[BackboneName], Field(min_length=1), AfterValidator(_unique)]
+    backbone: Annotated[list[PaperBackbone], Field(min_length=1), AfterValidator(_unique)]
     resolution: _Counts
     batch: dict[DeviceName, _Counts]  # of the maps at inference
     step_batch: Annotated[int, Field(ge=2, strict=True)]  # of the training step
@@ -148,7 +149,7 @@ class Claims(_Section):
     controlled: LossName  # the loss that the controls differ from
     controls: Annotated[list[LossName], AfterValidator(_unique)]
     accuracy_margin: dict[DatasetName, _Margin]  # of a decoy dataset: that of the one it was made from
-    specificity_margin: _Margin
+    least_specificity: _Margin  # of the energy, above which maps count as specific to the instance
     overhead: Annotated[float, Field(gt=1)]  # a guided step ÷ a plain one that still counts as minimal
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from batchcam import resize_maps
 from bench import claims, datasets, figures, images, params, tables
+from bench.choice import choose
 from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, Params
-from bench.sweep import choose
 from bench.tables import Table, shown
 from bench.timing import figures as timing_figures
 from bench.timing import table as timing_table
@@ -66,7 +66,7 @@ def report(params_path: Path) -> None:
     results = Results(profile, cells, bounds, timing, swept)
     made = _cell_tables(results) if _trained(cells) else []
     made += [timing_table.timing(timing)] if len(timing) else []
-    made += [tables.sweep(swept, choose(swept, profile.claims))] if len(swept) else []
+    made += [tables.sweep(swept, _chosen(profile, swept))] if len(swept) else []
     with written_aside(profile.results / "tables") as directory:
         directory.mkdir()
         for table in made:
@@ -76,12 +76,15 @@ def report(params_path: Path) -> None:
         _draw(results, directory)
         names = sorted(path.stem for path in directory.glob("*.png"))
     verdicts = claims.claims(cells, bounds, timing, _by_image(results), profile.claims)
-    with written_aside(profile.results / "claims.csv") as aside:
-        verdicts.to_csv(aside, index=False, lineterminator="\n")
-    with written_aside(profile.results / "claims.md") as aside:
-        aside.write_text(claims.markdown(verdicts, profile.claims), "utf-8", newline="\n")
+    claims.write(verdicts, profile.claims, profile.results)
     with written_aside(profile.results / "README.md") as page:
         page.write_text(_page(results, made, names, claims.overview(verdicts)), "utf-8", newline="\n")
+
+
+def _chosen(profile: Params, swept: pd.DataFrame) -> pd.DataFrame:
+    """The weight that the sweep chooses for each loss, and the one that its cells have."""
+    chosen = choose(swept, profile.claims)
+    return chosen.assign(used=chosen["loss"].map(profile.weights))
 
 
 def _cell_tables(results: Results) -> list[Table]:

@@ -1,25 +1,25 @@
 """How strong should a regulariser be: several weights, tried on the validation split, the same budget for each loss.
 
-The test split is not looked at. `ce` has no weight and is trained once for each seed, to compare with.
+The test split is not looked at. `ce` has no weight and is trained once for each seed, to compare with. Which weight is
+then taken is another question: bench/choice.py.
 """
 
+import hashlib
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from tqdm import tqdm
 
 from bench import backbones, datasets, train
-from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
 from bench.evaluate import accuracy, probe
 from bench.files import written_aside
 from bench.losses import WEIGHTLESS, regularizer_for
-from bench.params import Cell, Claims, Params
+from bench.params import Cell, Params
 
 #: What is measured on the validation split.
 METRICS = ("accuracy", "epg_ink", "specificity", "coherence", "undefined_maps")
@@ -38,7 +38,8 @@ def run_sweep(params: Params, cell: Cell) -> Path:
     source = Path("data", f"{cell.dataset}.safetensors")
     data = train.load(source, cell, settings, device, "validation")
     regularizer = regularizer_for(cell.loss, data.prototypes, data.clean_prototypes)
-    kept = Path("runs", ".partial", f"sweep-{train.identity(params, cell, source)}")
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    kept = Path("runs", ".partial", f"sweep-{train.identity(params, cell, source)}-{code}")
     weights = [0.0] if cell.loss in WEIGHTLESS else params.sweep.weights
     steps = settings.epochs * (len(data.train_labels) // settings.batch_size)
     trainings = {(w, seed): kept / f"{w:g}-{seed}.json" for w in weights for seed in range(params.sweep.seeds)}
@@ -66,37 +67,10 @@ def _row(cell: Cell, data: train.Data, settings: Any, seed: int, regularizer: An
     where = f"sweep {cell.name}, weight {weight:g}, seed {seed}"
     try:
         train.train(backbone, data, settings, seed, regularizer, weight, where, bar)
-    except BenchError as error:
+    except (BenchError, torch.OutOfMemoryError) as error:
         return {"status": f"failed: {error}"}
     if not all(bool(parameter.isfinite().all()) for parameter in backbone.model.parameters()):
         return {"status": "failed: weights are not finite after the last step"}
     metrics, _ = probe(*backbone, data.probe, road=False)  # leaves the model in eval mode
     reached = accuracy(backbone.model, data.test_images, data.test_labels)
     return {"status": "ok"} | {name: ({"accuracy": reached} | metrics)[name] for name in METRICS}
-
-
-def choose(rows: pd.DataFrame, claims: Claims) -> pd.DataFrame:
-    """For each loss of a sweep, the largest weight that leaves the validation accuracy competitive.
-
-    That is: its mean over seeds is above that of the baseline − the margin of `claims.accuracy_margin`; where no weight
-    is, the least one. A weight at which a training failed is not chosen.
-
-    Args:
-        rows: sweep.csv.
-
-    Returns:
-        One row for each dataset, backbone, resolution and loss: `weight` (NaN where no training ended), `accuracy`,
-        `competitive` (whether any was).
-    """
-    chosen = []
-    place = ["dataset", "backbone", "resolution"]
-    for key, here in rows.groupby(place, sort=False):
-        margin = claims.accuracy_margin[str(key[0]).removeprefix(DECOY)]  # type: ignore[index]
-        least = here.loc[here["loss"] == claims.baseline, "accuracy"].mean() - margin
-        for loss, cell in here[here["loss"] != claims.baseline].groupby("loss", sort=False):
-            means = cell.groupby("weight")["accuracy"].agg(lambda values: values.mean(skipna=False))
-            good = means[means > least]
-            weight = good.index.max() if len(good) else means.dropna().index.min()  # of nothing: NaN
-            row = dict(zip(place, key, strict=True)) | {"loss": loss, "weight": weight, "accuracy": means.get(weight)}
-            chosen.append(row | {"competitive": len(good) > 0})
-    return pd.DataFrame(chosen, columns=[*place, "loss", "weight", "accuracy", "competitive"])

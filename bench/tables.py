@@ -54,6 +54,7 @@ _SHOWN = {
 _DECOYED = {
     "decoy_accuracy": ("decoy accuracy, % ↑", 100, 2),
     "clean_accuracy": ("without decoys, % ↑", 100, 2),
+    "decoy_gap": ("lost to decoys, points ↓", 100, 2),
     "decoy_flip_rate": ("flips with the decoy, % ↓", 100, 1),
     "decoy_mass": ("decoy mass, % ↓", 100, 2),
 }
@@ -223,6 +224,7 @@ def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame) -> Table:
 
 def saliency(cells: pd.DataFrame) -> Table:
     """What the maps show: a block per dataset × resolution, all losses, controls and baselines beneath each other."""
+    cells = cells.assign(decoy_gap=cells["clean_accuracy"] - cells["decoy_accuracy"])
     blocks = []
     for (dataset, resolution), group in groups(cells, ["dataset", "resolution"]):
         decoyed = str(dataset).startswith(DECOY)
@@ -244,10 +246,11 @@ def saliency(cells: pd.DataFrame) -> Table:
         "Undefined maps: how many, as a mean over seeds, have no mass and are left out of every column about maps. Lone"
         " images are alone in their class, and have no specificity.",
         "Energy on ink and the baselines rrr and hint know each image's ink; the other losses know labels alone."
-        " oracle-ssim knows the prototypes without decoys.",
+        " oracle-ssim knows the prototypes without decoys. The targets of permuted, global mean, blob and noise do not"
+        " show the class.",
         *_problems(cells),
     ]
-    return Table("saliency", summary(cells, ["accuracy", *SALIENCY]), blocks, notes)
+    return Table("saliency", summary(cells, ["accuracy", "decoy_gap", *SALIENCY]), blocks, notes)
 
 
 def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
@@ -299,6 +302,8 @@ def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: str, factor: fl
             line[f"{weight:g}"] = word if math.isnan(mean) else f"{mean * factor:.{decimals}f}"
         for row in chosen[(chosen["loss"] == loss) & chosen["weight"].notna()].to_dict("records"):
             line["chosen"] = f"{row['weight']:g}" + ("" if row["competitive"] else " (none competes)")
+            if row.get("used", row["weight"]) != row["weight"]:
+                line["chosen"] += f" (the cells have {row['used']:g})"
         lines.append(line)
     return pd.DataFrame(lines).fillna(_NONE)
 

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from bench import datasets, train
 from bench.__main__ import app
+from bench.choice import choose
 from bench.collect import SWEPT_METRICS, sweep_state
 from bench.errors import BenchError
 from bench.params import Cell, Params
-from bench.sweep import choose, run_sweep
+from bench.sweep import run_sweep
 
 CE, SSIM = (Cell("digits", "simple_cnn", loss, 12) for loss in ("ce", "prototype-ssim"))
 CLAIMS = tiny({}).claims  # the margin of digits is .01

@@ -259,7 +259,11 @@ def test_the_saliency_table_shows_decoys_where_there_are_some_and_road_where_it_
     left_out = ["undefined maps", "lone images"]
     assert first.cells.columns.tolist() == ["backbone", "loss", "n", "accuracy, % ↑", *maps, *left_out]
     decoy = ["decoy accuracy, % ↑", "without decoys, % ↑", "flips with the decoy, % ↓", "decoy mass, % ↓"]
-    assert second.cells.columns.tolist() == ["backbone", "loss", "n", *decoy, *maps, "ROAD ↑", *left_out]
+    gap = "lost to decoys, points ↓"
+    columns = ["backbone", "loss", "n", *decoy[:2], gap, *decoy[2:], *maps, "ROAD ↑", *left_out]
+    assert second.cells.columns.tolist() == columns
+    lost = (cells["clean_accuracy"] - cells["decoy_accuracy"])[cells["decoy_accuracy"].notna()].mean() * 100
+    assert float(second.cells.iloc[0][gap].split()[0]) == pytest.approx(lost, abs=0.006)
     headings = dict(zip([*decoy, *maps, "ROAD ↑", *left_out], SALIENCY, strict=True))
     for heading, metric in headings.items():
         mean = 0.93 - METRICS.index(metric) / 100
@@ -307,6 +311,11 @@ def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
     table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True))
     assert table.blocks[0].cells.iloc[-1].tolist() == ["blob-ssim", *["–"] * 5]
     assert table.notes[-1] == "blob-ssim: missing."
+
+
+def test_a_weight_that_the_cells_do_not_have_is_told() -> None:
+    table = tables.sweep(swept(), chosen().assign(used=[1, 0.1, 10]))
+    assert table.blocks[0].cells["chosen"].tolist()[1:] == ["1", "0.1 (none competes)", "0.1 (the cells have 10)"]
 
 
 def test_a_sweep_is_read_even_without_rows(tmp_path: Path) -> None:

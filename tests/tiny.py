@@ -23,7 +23,7 @@ def tiny(changes: dict[str, Any]) -> Params:
     content["sweep"] = NO_CELLS | {"weights": [], "seeds": 1}
     content["claims"] = {"baseline": "ce", "family": list(PAPER[1:]), "controlled": "prototype-ssim"}
     margins = {"digits": 0.01, "mnist": 0.01}
-    content["claims"] |= {"controls": [], "accuracy_margin": margins, "specificity_margin": 0.02, "overhead": 1.1}
+    content["claims"] |= {"controls": [], "accuracy_margin": margins, "least_specificity": 0.02, "overhead": 1.1}
     content["training"] = dict.fromkeys(backbones.NAMES, settings)
     content["timing"] = {"devices": [], "threads": 1, "seconds": 1, "backbone": ["simple_cnn"], "resolution": [12]}
     content["timing"] |= {"batch": {}, "step_batch": 2, "growth": None}
