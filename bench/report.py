@@ -222,7 +222,8 @@ def _comparison(bounds: pd.DataFrame, classes: Classes, backbone: str) -> str:
     """What the SSIM of a figure can be held against: the strongest floor, and the ceiling of the grid."""
     here = bounds[(bounds["dataset"] == classes.dataset) & (bounds["resolution"] == classes.resolution)]
     floors = here[here["kind"] == "floor"].sort_values("ssim")
-    ceilings = here[(here["kind"] == "ceiling") & here["backbones"].map(lambda n: backbone in tables.split_names(n))]
+    own = here["backbones"].map(lambda names: backbone in tables.split_names(names)).astype(bool)  # of no row: no bool
+    ceilings = here[own & (here["kind"] == "ceiling")]
     parts = [f"{row['name']} {row['ssim']:.2f}" for _, row in floors.tail(1).iterrows()]
     parts += [f"best single map of a {row['name']} {row['ssim']:.2f}" for _, row in ceilings.iterrows()]
     return f" For comparison: {', '.join(parts)}." if parts else ""
