@@ -598,6 +598,12 @@ def test_what_is_lost_to_decoys_is_judged_apart_from_accuracy(kind: str, verdict
     assert found["estimate"] == pytest.approx(-EFFECT[kind])
 
 
+def test_only_the_papers_resolutions_are_both_resolutions() -> None:
+    found = judged(pd.concat([results("up", "up", resolution=resolution, seeds=4) for resolution in (20, 23)]))
+    here = found[(found["claim"] == "gains hold at both resolutions") & (found["dataset"] == "up")]
+    assert here["reason"].tolist() == ["measured in 1 of 2 resolutions"] * 4
+
+
 def test_maps_that_are_read_elsewhere_are_not_judged() -> None:
     made = pd.concat([results("up", "up"), results("down", "up", backbone="resnet18_earlier")])
     assert set(judged(made)["backbone"]) == {"simple_cnn", ""}
