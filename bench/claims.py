@@ -19,7 +19,7 @@ overall.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ from bench.intervals import (
     paired_difference,
     sign_flip,
 )
+from bench.params import Claims, PaperBackbone
 from bench.tables import absence, finished, shown, split_names
 from bench.timing import inference, training
 from bench.timing.rows import records
@@ -64,7 +65,7 @@ COLUMNS = [
 ]
 
 #: The backbones that the paper's gains are said to hold for.
-_BACKBONES = ("simple_cnn", "resnet18", "convnextv2_tiny")
+_BACKBONES: tuple[str, ...] = get_args(PaperBackbone)
 #: Its resolutions, in pixels, as far as the captions of its figures tell.
 _RESOLUTIONS = (23, 112)
 #: What v1 says to be gained at once.
@@ -90,38 +91,6 @@ _NONE = "–"
 #: (dataset, backbone, loss, resolution) → metric → (seeds, images)
 Images = Mapping[tuple[str, str, str, int], Mapping[str, Numbers]]
 Row = dict[str, Any]
-
-
-class Settings(Protocol):
-    """What is declared before anything is tested."""
-
-    @property
-    def baseline(self) -> str:
-        """The loss that the others are compared with."""
-
-    @property
-    def family(self) -> Sequence[str]:
-        """The losses that are tested together."""
-
-    @property
-    def controls(self) -> Sequence[str]:
-        """Losses without what the method is about."""
-
-    @property
-    def controlled(self) -> str:
-        """The loss that the controls differ from in that alone."""
-
-    @property
-    def accuracy_margin(self) -> Mapping[Any, float]:
-        """By dataset, how much less accuracy still competes, as a fraction."""
-
-    @property
-    def least_specificity(self) -> float:
-        """Instance specificity above which maps count as specific; a class's template has 0."""
-
-    @property
-    def overhead(self) -> float:
-        """How many cross-entropy steps a guided step may cost with minimal overhead."""
 
 
 class Claim(NamedTuple):
@@ -180,7 +149,7 @@ class Finding(NamedTuple):
     obstacle: str = ""
 
 
-def catalogue(settings: Settings) -> list[Claim]:
+def catalogue(settings: Claims) -> list[Claim]:
     """Every claim that is judged, in the order of the tables."""
     suppressed = "spurious activation is suppressed"
     robust = "robustness to spurious correlations improves"
@@ -210,7 +179,7 @@ def catalogue(settings: Settings) -> list[Claim]:
     ]
 
 
-def _beyond(control: str, settings: Settings) -> list[Claim]:
+def _beyond(control: str, settings: Claims) -> list[Claim]:
     """That the method gains more than a control, in each thing that can be gained."""
     sentence = f"{settings.controlled} gains more than {control}: "
     return [
@@ -223,7 +192,7 @@ def _beyond(control: str, settings: Settings) -> list[Claim]:
 
 
 def claims(
-    cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, settings: Settings
+    cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, settings: Claims
 ) -> pd.DataFrame:
     """The columns `COLUMNS`: per claim and setting a row for each loss and one for their mean; then one overall.
 
@@ -250,7 +219,7 @@ class Evidence:
     """The results, as claims ask for them."""
 
     def __init__(
-        self, cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, settings: Settings
+        self, cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, settings: Claims
     ) -> None:
         self.bounds, self.timing, self.images, self.settings = bounds, timing, images, settings
         self.absent = {(Setting(*key[:3]), key[3]): absence(cell) for key, cell in _groups(cells, _CELL)}
@@ -318,7 +287,7 @@ def _rows(claim: Claim, evidence: Evidence, before: Sequence[Row]) -> list[Row]:
 def _family_rows(claim: Claim, evidence: Evidence, setting: Setting) -> list[Row]:
     """A row for each loss of the family, and one for the mean over all of them."""
     family, question = evidence.settings.family, _question(claim, evidence, setting)
-    by_loss = {loss: _finding(claim, evidence, setting, [loss], question) for loss in family}
+    by_loss: dict[str, Finding] = {loss: _finding(claim, evidence, setting, [loss], question) for loss in family}
     together = _finding(claim, evidence, setting, family, question)
     rows = _judged(claim, setting, by_loss)
     return rows + _unless_mixed(_judged(claim, setting, {ALL: together}), rows)
@@ -358,7 +327,8 @@ def _question(claim: Claim, evidence: Evidence, setting: Setting) -> Question:
         return Question(settings.baseline, settings.baseline)
     if claim.kind == "level":
         return Question(settings.least_specificity, f"{settings.least_specificity:g}")
-    margin = settings.accuracy_margin.get(setting.dataset)
+    margins: Mapping[Any, float] = settings.accuracy_margin
+    margin = margins.get(setting.dataset)
     obstacle = f"no margin is set for {shown(setting.dataset)}" if margin is None else ""
     return Question(settings.baseline, settings.baseline, margin, obstacle)
 
@@ -475,7 +445,7 @@ def _step_rows(claim: Claim, evidence: Evidence) -> list[Row]:
     rows = []
     for setting, words, by_contender in _timed(evidence.timing, "step"):
         test = f"step ÷ {training.FLOOR} step, {words}"
-        found = {
+        found: dict[str, Finding] = {
             loss: _ratio(test, by_contender.get(loss), "floor_ratio", claim.limit) for loss in evidence.settings.family
         }
         rows += _judged(claim, setting, found) + _judged(claim, setting, {ALL: _mean_ratio(test, found, claim.limit)})
@@ -637,7 +607,7 @@ def _lacking(claim: Claim) -> str:
     return f"no {dataset}{with_control} in this profile"
 
 
-def _is_judged(row: Row, settings: Settings) -> bool:
+def _is_judged(row: Row, settings: Claims) -> bool:
     """Whether a row is that of a whole setting, not of one loss in it."""
     return row["loss"] not in settings.family and row["dataset"] != OVERALL
 
@@ -646,7 +616,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def write(frame: pd.DataFrame, settings: Settings, directory: Path) -> None:
+def write(frame: pd.DataFrame, settings: Claims, directory: Path) -> None:
     """claims.csv, unrounded, and claims.md."""
     with written_aside(directory / "claims.csv") as aside:
         frame.to_csv(aside, index=False, lineterminator="\n")
@@ -654,7 +624,7 @@ def write(frame: pd.DataFrame, settings: Settings, directory: Path) -> None:
         aside.write_text(markdown(frame, settings), "utf-8", newline="\n")
 
 
-def markdown(frame: pd.DataFrame, settings: Settings) -> str:
+def markdown(frame: pd.DataFrame, settings: Claims) -> str:
     """For readers: the verdicts overall, and beneath a table for each claim with its settings."""
     rows = records(frame)
     parts = ["# Verdicts on the claims", "\n".join(f"* {note}" for note in _notes(settings)), overview(frame)]
@@ -677,7 +647,7 @@ def overview(frame: pd.DataFrame) -> str:
     return _grid(lines)
 
 
-def _notes(settings: Settings) -> list[str]:
+def _notes(settings: Claims) -> list[str]:
     """How verdicts are made."""
     return [
         f"A setting is one dataset × backbone × resolution. Its family is {', '.join(settings.family)}; the verdict of"
@@ -696,7 +666,7 @@ def _notes(settings: Settings) -> list[str]:
     ]
 
 
-def _reading(claim: Claim, settings: Settings) -> str:
+def _reading(claim: Claim, settings: Claims) -> str:
     """What a positive estimate means, and what speaks for the claim."""
     side = "above" if claim.more else "below"
     match claim.kind:
@@ -722,7 +692,7 @@ def _reading(claim: Claim, settings: Settings) -> str:
             return "Made from the verdicts above: what was gained in each place, n of them."
 
 
-def _lines(rows: Sequence[Row], settings: Settings) -> list[dict[str, str]]:
+def _lines(rows: Sequence[Row], settings: Claims) -> list[dict[str, str]]:
     """A line for each setting; how many of its losses have which verdict stands in one cell."""
     lines, by_loss = [], list[str]()
     for row in rows:

@@ -142,7 +142,7 @@ _Margin = Annotated[float, Field(gt=0)]
 
 
 class Claims(_Section):
-    """What the verdicts are judged by, fixed before the results are seen."""
+    """What the verdicts are judged by; docs/evidence.md says what of it was changed after results had been seen."""
 
     baseline: LossName
     family: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]  # tested together, for each setting
