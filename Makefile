@@ -8,14 +8,13 @@ FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
 .PHONY: repro test regress lock
 
-# Cells side by side, one thread each: the imports of one (5 s) overlap with the training of the other, and two threads
-# in one cell gave 1.3 to 1.7 times the images of one. DVC itself runs one stage at a time.
+# `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
+# only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
+# the same bits, one cell after the other.
 repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
-	python -m bench plan --params $(FOLDER)/params.yaml
-	python -m bench plan --params $(FOLDER)/params.yaml --data | xargs -r dvc repro
-	python -m bench plan --params $(FOLDER)/params.yaml --stages | xargs -r -n 7 -P $(JOBS) dvc --wait-for-lock repro --single-item
-	dvc repro $(FOLDER)/dvc.yaml
+	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
+	dvc --wait-for-lock repro $(FOLDER)/dvc.yaml
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench.errors import BenchError
+from bench.names import BACKBONES, DATASETS, LOSSES
 
 
 class Commands(TyperGroup):
@@ -24,7 +25,7 @@ class Commands(TyperGroup):
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted: the same command takes it up again", err=True)
+            typer.echo("interrupted: the same command resumes", err=True)
             raise typer.Exit(130) from None
 
 
@@ -36,12 +37,16 @@ def suite() -> None:
     """The Batch-CAM benchmark suite. Run it from the repository's root."""
 
 
-DATASETS = "digits, mnist or fashion_mnist; with decoy_ before it, the same with decoys"
+Dataset = Annotated[str, typer.Argument(help=", ".join(DATASETS))]
+Backbone = Annotated[str, typer.Argument(help=", ".join(BACKBONES))]
+Loss = Annotated[str, typer.Argument(help="; ".join(f"{loss.name}: {loss.about}" for loss in LOSSES.values()))]
+Resolution = Annotated[int, typer.Argument(help="Side of the images, px")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parameters")]
 
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help=DATASETS)],
+    name: Dataset,
     directory: Annotated[Path, typer.Option(help="Where the file goes")] = Path("data"),
 ) -> None:
     """Fetch, verify and split one dataset.
@@ -53,62 +58,67 @@ def prepare(
 
     Writes: DIRECTORY/NAME.safetensors, with uint8 images (N,28,28) and labels (N,) of each split.
     """
-    from bench import datasets
+    from bench.cell.data import PARTS, load
+    from bench.prepare.datasets import prepare
 
-    path = datasets.prepare(name, directory)
-    data = datasets.load(path)
-    counts = [f"{len(split.labels):,} {part}" for part, split in zip(datasets.PARTS, data[:3], strict=True)]
+    path = prepare(name, directory)
+    counts = [f"{len(split.labels):,} {part}" for part, split in zip(PARTS, load(path)[:3], strict=True)]
     typer.echo(f"{path}: {', '.join(counts)}")
-
-
-ParamsFile = Annotated[Path, typer.Option("--params", help="The profile's parameters")]
 
 
 @app.command()
 def plan(
     params: ParamsFile = Path("params.yaml"),
-    data: Annotated[bool, typer.Option("--data", help="Only the DVC stages of the datasets")] = False,
-    stages: Annotated[bool, typer.Option("--stages", help="Only the DVC stages of what is not ok")] = False,
+    *,
+    time: Annotated[bool, typer.Option("--time", help="Measure a few steps, and say how long the rest takes")] = False,
+    jobs: Annotated[int, typer.Option(help="Cells side by side, for --time", min=1)] = 2,
 ) -> None:
-    """Check a profile's parameters and list its cells and sweeps.
+    """Check a profile's parameters, and say of each cell and sweep whether it has to run, and why.
 
-    Reads: the parameters and runs/PROFILE. Writes: nothing; prints a line for each: ok, missing, stale (made with other
-    parameters), unreadable or failed. Whether code or data have changed, `dvc status` knows.
+    Reads: the parameters, dvc.lock and runs/PROFILE; with --time, the datasets. Writes: nothing; prints a line for
+    each: ok, missing, failed, stale (with what has changed), or finished but not recorded.
     """
-    from bench.collect import state, sweep_state
     from bench.params import load
+    from bench.run import pipeline
 
     checked = load(params)
-    cells, sweeps = checked.cells(), checked.sweep.cells()
-    if data:
-        for dataset in dict.fromkeys(cell.dataset for cell in [*cells, *sweeps]):
-            typer.echo(f"data/dvc.yaml:prepare@{dataset}")
-        return
-    states = [
-        (checked.address(c), f"{c.name}, {checked.training[c.backbone].seeds} seeds", state(checked, c)) for c in cells
-    ]
-    states += [(checked.sweep_address(c), f"sweep {c.name}", sweep_state(checked, c)) for c in sweeps]
-    to_do = [address for address, _, found in states if found != "ok"]
-    if stages:
-        for address in to_do:
-            typer.echo(address)
-        return
-    for _, name, found in states:
-        typer.echo(f"{name}: {found}")
-    swept = f" and {len(sweeps)} sweeps" if sweeps else ""
-    typer.echo(f"profile {checked.profile}: {len(cells)} cells{swept}, {len(to_do)} of them to do")
+    states = pipeline.states(checked)
+    for task, state in states.items():
+        typer.echo(f"{task.name}: {state}")
+    to_do = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
+    typer.echo(f"profile {checked.profile}: {len(states)} cells and sweeps, {len(to_do)} to train")
+    if time and to_do:
+        from bench.display import duration
+        from bench.run.estimate import seconds
+
+        typer.echo(f"about {duration(sum(seconds(checked, to_do).values()) / jobs)} with {jobs} side by side")
+
+
+@app.command()
+def run(
+    params: ParamsFile = Path("params.yaml"),
+    jobs: Annotated[int, typer.Option(help="Cells side by side", min=1)] = 2,
+    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop", min=0)] = None,
+) -> None:
+    """Train every cell and sweep of a profile that is missing or stale, the longest first, and record them in DVC.
+
+    Datasets are prepared first. A cell that fails does not stop the others. Interrupted, at its time limit or killed, a
+    run loses at most the seeds under way: the same command resumes. Two runs in one folder: the second waits.
+
+    Reads: the parameters and what `prepare` reads. Writes: data/, runs/PROFILE and the profile's dvc.lock.
+    """
+    from bench.params import load
+    from bench.run.run import run as run_all
+
+    typer.echo(run_all(load(params), jobs, None if time_limit is None else 60 * time_limit))
 
 
 @app.command()
 def cell(
-    dataset: Annotated[str, typer.Argument(help=DATASETS)],
-    backbone: Annotated[
-        str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny, the last two also with _earlier")
-    ],
-    loss: Annotated[
-        str, typer.Argument(help="ce, or prototype or batchcam with -l1, -l2 or -ssim, or another of bench/losses.py")
-    ],
-    resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
+    dataset: Dataset,
+    backbone: Backbone,
+    loss: Loss,
+    resolution: Resolution,
     params: ParamsFile = Path("params.yaml"),
     seeds: Annotated[int | None, typer.Option(help="How many, other than the profile's; needs --output", min=1)] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, other than the profile's; needs --output")] = None,
@@ -117,7 +127,7 @@ def cell(
     """Train and test one backbone with one loss at one resolution.
 
     The profile says how (device, threads, epochs, weights …); the cell need not be one of its grid. An interrupted cell
-    goes on behind its last finished seed.
+    resumes after its last finished seed.
 
     Reads: the parameters and data/DATASET.safetensors.
 
@@ -136,37 +146,42 @@ def cell(
     if output is not None and output.exists() and not (output / "metrics.json").is_file():
         raise BenchError(f"--output {output} is there and holds no cell: name a directory that is not there yet")
 
-    from bench.train import run_cell
+    from bench.display import watched
+    from bench.run.cells import run_cell
 
     directory = output or checked.runs / chosen.name
-    run_cell(checked, chosen, directory)
+    with watched(chosen.name) as watch:
+        run_cell(checked, chosen, directory, watch)
     typer.echo(f"{directory}: {chosen.name}")
 
 
 @app.command()
 def sweep(
-    dataset: Annotated[str, typer.Argument(help=DATASETS)],
-    backbone: Annotated[str, typer.Argument(help="simple_cnn, resnet18 or convnextv2_tiny")],
-    loss: Annotated[str, typer.Argument(help="One of bench/losses.py")],
-    resolution: Annotated[int, typer.Argument(help="Side of the images, px")],
+    dataset: Dataset,
+    backbone: Backbone,
+    loss: Loss,
+    resolution: Resolution,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Train one loss with every weight of the profile's sweep, and try each on the validation split.
 
-    An interrupted sweep goes on behind its last finished training.
+    An interrupted sweep resumes after its last finished training.
 
     Reads: the parameters and data/DATASET.safetensors. Writes: runs/PROFILE/sweep-….json, a row per weight and seed.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `cell`
+    from bench.display import watched
     from bench.params import Cell, load
-    from bench.sweep import run_sweep
+    from bench.run.sweep import run_sweep
 
-    typer.echo(run_sweep(load(params), Cell(dataset, backbone, loss, resolution)))  # type: ignore[arg-type]
+    chosen = Cell(dataset, backbone, loss, resolution)
+    with watched(f"sweep {chosen.name}") as watch:
+        typer.echo(run_sweep(load(params), chosen, watch))
 
 
 @app.command()
 def bounds(
-    dataset: Annotated[str, typer.Argument(help=DATASETS)],
+    dataset: Dataset,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
     """Floors and ceilings of the reconstruction metrics on one dataset.
@@ -180,7 +195,7 @@ def bounds(
 
 
 @app.command()
-def grids(dataset: Annotated[str, typer.Argument(help=DATASETS)]) -> None:
+def grids(dataset: Dataset) -> None:
     """The grid of every backbone's map at every resolution, and the best that a map of it can reach on a dataset.
 
     Reads: data/DATASET.safetensors. Writes: nothing; prints the table of docs/backbones.md.
@@ -197,7 +212,7 @@ def time(
 ) -> None:
     """Time maps and training steps on one device, against loops and other libraries; minutes to an hour, by profile.
 
-    Whatever else runs on the machine meanwhile is measured as well. An interrupted run goes on behind its last finished
+    Whatever else runs on the machine meanwhile is measured as well. An interrupted run resumes after its last finished
     group.
 
     Reads: the parameters. Writes: runs/PROFILE/timing-DEVICE.json, in pytest-benchmark's format, and the same into
@@ -217,8 +232,8 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
     Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, bounds.csv,
     timing.csv and sweep.csv.
     """
-    from bench.collect import collect
     from bench.params import load
+    from bench.report.collect import collect
 
     for path in collect(load(params)):
         typer.echo(path)
@@ -231,30 +246,35 @@ def report(params: ParamsFile = Path("params.yaml")) -> None:
     Reads: results/PROFILE/cells.csv, bounds.csv, timing.csv and sweep.csv, runs/PROFILE and the datasets. Writes:
     results/PROFILE/tables, figures, claims.csv, claims.md and README.md.
     """
-    from bench.report import report
+    from bench.report.page import report
 
     report(params)
 
 
 @app.command()
 def regress(
-    update: Annotated[bool, typer.Option("--update", help="Write the expectation anew instead")] = False,
+    *,
+    update: Annotated[bool, typer.Option("--update", help="Write a new expectation instead")] = False,
     expectation: Annotated[Path | None, typer.Option(help="Other than bench/timing/expected.json")] = None,
 ) -> None:
-    """Check that nothing has become slower or needs more memory; less than a minute, at one thread.
+    """Check that nothing has become slower or needs more memory; about a minute, at one thread.
 
     Measures ratios (explain to a plain forward pass, the loop to explain, guided steps to the cross-entropy step, in
-    time and in allocated bytes), compares them with the expectation, and exits with 1 if one is beyond its noise band.
+    time and in allocated bytes) and compares them with the expectation. Exits with 1 if the 95 % interval of one lies
+    beyond its noise band, and with 3 if, measured for longer, it still straddles the limit: the machine was too busy.
 
     Reads: bench/timing/expected.json. Writes: nothing; with --update, that file.
     """
     from bench.timing.regress import EXPECTATION
     from bench.timing.regress import regress as check
 
-    table, broken = check(expectation or EXPECTATION, update)
-    typer.echo(table)
-    if broken:
-        raise BenchError("\n".join(["slower than expected, or wrong:", *broken]))
+    checked = check(expectation or EXPECTATION, update=update)
+    typer.echo(checked.table)
+    if checked.broken:
+        raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken]))
+    if checked.unclear:
+        typer.echo("\n".join(["could not tell, the machine was too busy:", *checked.unclear]), err=True)
+        raise typer.Exit(3)
 
 
 def main() -> None:

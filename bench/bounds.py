@@ -15,14 +15,15 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from batchcam import normalize_maps, resize_maps
 from batchcam.distances import DISTANCES
-from bench import backbones, datasets
+from bench.cell import backbones
+from bench.cell.data import NUM_CLASSES, load
+from bench.cell.images import blob, prototypes
 from bench.files import written_aside
-from bench.images import blob, prototypes
+from bench.names import PAPER_BACKBONES
 from bench.params import Params
 
 # Of the table in the docs.
 RESOLUTIONS = (23, 28, 32, 56, 112, 224)
-GRIDS = tuple(name for name in backbones.NAMES if not name.endswith("_earlier"))
 
 STEPS = 300  # of Adam from the prototype shrunk to the grid. 1,000 steps move MNIST's SSIM at 4×4, 112 px by .001
 
@@ -34,8 +35,8 @@ def write_bounds(params: Params, dataset: str) -> Path:
     means over the test images of the comparison with the prototype of their class.
     """
     torch.set_num_threads(params.threads)
-    data = datasets.load(Path("data", f"{dataset}.safetensors"))
-    shares = torch.bincount(data.test.labels, minlength=datasets.NUM_CLASSES) / len(data.test.labels)
+    data = load(Path("data", f"{dataset}.safetensors"))
+    shares = torch.bincount(data.test.labels, minlength=NUM_CLASSES) / len(data.test.labels)
     rows: list[dict[str, Any]] = []
     for resolution in params.grid.resolution:
         P = prototypes(data.train, resolution)
@@ -62,13 +63,13 @@ def _grids(params: Params, resolution: int) -> dict[tuple[int, int], list[str]]:
 
 def grids_table(dataset: str) -> str:
     """The table of docs/backbones.md: the grid of every backbone's map at every resolution, and that grid's ceiling."""
-    data = datasets.load(Path("data", f"{dataset}.safetensors"))
-    shares = torch.bincount(data.test.labels, minlength=datasets.NUM_CLASSES) / len(data.test.labels)
+    data = load(Path("data", f"{dataset}.safetensors"))
+    shares = torch.bincount(data.test.labels, minlength=NUM_CLASSES) / len(data.test.labels)
     rows = []
     for resolution in RESOLUTIONS:
         P = prototypes(data.train, resolution)
         known: dict[tuple[int, int], dict[str, float]] = {}
-        for name in GRIDS:
+        for name in PAPER_BACKBONES:
             backbone = backbones.build(name, resolution)
             layer = next(path for path, module in backbone.model.named_modules() if module is backbone.layer)
             grid = backbones.grid_size(backbone, resolution)

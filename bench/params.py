@@ -9,22 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bench.backbones import least_resolution
-from bench.decoys import PREFIX as DECOY
 from bench.errors import BenchError
-from bench.losses import WEIGHTLESS, LossName
-
-DatasetName = Literal["digits", "mnist", "fashion_mnist", "decoy_digits", "decoy_mnist", "decoy_fashion_mnist"]
-PaperBackbone = Literal["simple_cnn", "resnet18", "convnextv2_tiny"]
-BackboneName = Literal[PaperBackbone, "resnet18_earlier", "convnextv2_tiny_earlier"]
-DeviceName = Literal["cpu", "cuda"]
-DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
+from bench.names import BACKBONES, WEIGHTLESS, BackboneName, DatasetName, DeviceName, LossName, PaperBackbone
 
 
 class Cell(NamedTuple):
@@ -37,14 +29,14 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its directory, and of its DVC stage behind `cell@`."""
+        """The name of its directory, and of its DVC stage after `cell@`."""
         return f"{self.dataset}-{self.backbone}-{self.loss}-{self.resolution}"
 
 
 def _unique(values: list[Any]) -> list[Any]:
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice:
-        raise ValueError(f"{twice[0]!r} stands there twice")
+        raise ValueError(f"{twice[0]!r} appears twice")
     return values
 
 
@@ -109,17 +101,20 @@ class Growth(_Section):
 class Timing(_Section):
     """What the stage `time` measures."""
 
-    devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed
-    threads: _Count
-    seconds: Annotated[float, Field(gt=0)]  # how long a group is repeated, in between 6 and 30 rounds
-    backbone: Annotated[list[PaperBackbone], Field(min_length=1), AfterValidator(_unique)]
-    resolution: _Counts
-    batch: dict[DeviceName, _Counts]  # of the maps at inference
-    step_batch: Annotated[int, Field(ge=2, strict=True)]  # of the training step
-    growth: Growth | None
+    devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed, and nothing else is needed
+    threads: _Count = 1
+    seconds: Annotated[float, Field(gt=0)] = 1  # how long a group is repeated, in between 6 and 30 rounds
+    backbone: Annotated[list[PaperBackbone], AfterValidator(_unique)] = []
+    resolution: Annotated[list[_Count], AfterValidator(_unique)] = []
+    batch: dict[DeviceName, _Counts] = {}  # of the maps at inference
+    step_batch: Annotated[int, Field(ge=2, strict=True)] = 2  # of the training step
+    growth: Growth | None = None
 
     @model_validator(mode="after")
     def _can_run(self) -> "Timing":
+        absent = [key for key in type(self).model_fields if key not in self.model_fields_set]
+        if self.devices and absent:
+            raise ValueError(f"timing.{absent[0]} is missing, but timing.devices has {self.devices[0]!r}")
         _need("batch", self.batch, self.devices, "timing.devices has")
         wanted = [(backbone, self.resolution) for backbone in self.backbone]
         if self.growth is not None:
@@ -136,21 +131,6 @@ class Timing(_Section):
 
 #: The parts of the parameters that name cells, and the stage of each in dvc.yaml.
 _SECTIONS = {"grid": "cell", "controls": "control", "decoys": "decoy", "places": "place"}
-
-
-_Margin = Annotated[float, Field(gt=0)]
-
-
-class Claims(_Section):
-    """What the verdicts are judged by; docs/evidence.md says what of it was changed after results had been seen."""
-
-    baseline: LossName
-    family: Annotated[list[LossName], Field(min_length=1), AfterValidator(_unique)]  # tested together, for each setting
-    controlled: LossName  # the loss that the controls differ from
-    controls: Annotated[list[LossName], AfterValidator(_unique)]
-    accuracy_margin: dict[DatasetName, _Margin]  # of a decoy dataset: that of the one it was made from
-    least_specificity: _Margin  # of the energy, above which maps count as specific to the instance
-    overhead: Annotated[float, Field(gt=1)]  # a guided step ÷ a plain one that still counts as minimal
 
 
 class Params(_Section):
@@ -170,7 +150,6 @@ class Params(_Section):
     training: dict[BackboneName, Training]
     weights: dict[LossName, Annotated[float, Field(ge=0)]]  # of each regulariser; ce has none: 0
     sweep: Sweep
-    claims: Claims
     timing: Timing
 
     @model_validator(mode="after")
@@ -198,12 +177,6 @@ class Params(_Section):
     def _sweep_has_weights(self) -> "Params":
         if self.sweep.cells() and not self.sweep.weights:
             raise ValueError("sweep.weights is empty, but the sweep has cells: name the weights to try")
-        return self
-
-    @model_validator(mode="after")
-    def _claims_can_be_judged(self) -> "Params":
-        datasets = [cell.dataset.removeprefix(DECOY) for cell in [*self.cells(), *self.sweep.cells()]]
-        _need("claims.accuracy_margin", self.claims.accuracy_margin, datasets, "the cells have")
         return self
 
     def address(self, cell: Cell) -> str:
@@ -300,7 +273,7 @@ def _need(section: str, given: Mapping[Any, object], names: Sequence[Any], who: 
 
 
 def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: str = "") -> None:
-    least = least_resolution(backbone)
+    least = BACKBONES[backbone].least_resolution
     for resolution in resolutions:
         if resolution < least:
             raise ValueError(f"{where}{backbone} needs at least {least} px, got {resolution}")
@@ -351,7 +324,6 @@ def _allowed_keys(location: list[Any]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         **dict.fromkeys(_SECTIONS, Grid),
         "sweep": Sweep,
-        "claims": Claims,
         "training": Training,
         "timing": Timing,
     }

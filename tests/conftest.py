@@ -17,7 +17,7 @@ def _same_random_numbers_in_every_test() -> None:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with digits and decoy_digits."""
-    from bench import datasets
+    from bench.prepare import datasets
 
     folder = tmp_path_factory.mktemp("prepared")
     for name in ("digits", "decoy_digits"):

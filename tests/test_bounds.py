@@ -8,9 +8,9 @@ import torch
 
 from batchcam import normalize_maps, resize_maps
 from batchcam.distances import l1, l2, ssim
-from bench import datasets
 from bench.bounds import ceiling, floors
-from bench.images import prototypes
+from bench.cell.images import prototypes
+from bench.prepare import datasets
 
 
 def test_floors_are_their_definitions() -> None:

@@ -10,9 +10,8 @@ import pytest
 import yaml
 from tiny import NO_CELLS
 
-from bench import backbones, datasets
 from bench.errors import BenchError
-from bench.losses import LOSSES, PAPER
+from bench.names import BACKBONES, DATASETS, LOSSES, PAPER_LOSSES
 from bench.params import Cell, Params, load
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +24,6 @@ SWEEP = {
     "weights": [1],
     "seeds": 1,
 }
-MARGIN = "claims.accuracy_margin"
 GROWTH = {"backbone": "resnet18", "batch": [1], "resolution": [32], "classes": [2]}
 PROFILES = ["params.yaml", *(f"profiles/{name}/params.yaml" for name in ("evidence", "reduced", "paper"))]
 
@@ -46,11 +44,6 @@ def set_at(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def without_mnist_margin(content: dict[str, Any]) -> None:
-    content["sweep"] = SWEEP | {"dataset": ["decoy_mnist"]}
-    del content["claims"]["accuracy_margin"]["mnist"]
-
-
 def without_the_weight_of_hint(content: dict[str, Any]) -> None:
     """Nothing but the sweep has it then."""
     for section in ("controls", "decoys"):
@@ -65,17 +58,21 @@ def test_the_profiles_are_valid_and_name_their_own_place(path: str) -> None:
     assert params.params_file == path
     assert (ROOT / path).parent / params.root == (ROOT / path).parent / Path(*[".."] * path.count("/") or ["."])
     assert params.cells()[0] == Cell(params.grid.dataset[0], "simple_cnn", "ce", params.grid.resolution[0])
-    assert params.grid.loss == list(PAPER)
+    assert params.grid.loss == list(PAPER_LOSSES)
     sections = (params.grid, params.controls, params.decoys, params.places)
     sizes = [len(s.dataset) * len(s.backbone) * len(s.loss) * len(s.resolution) for s in sections]
     assert len(params.cells()) == len(set(params.cells())) == sum(sizes)
 
 
-def test_names_are_those_of_the_modules_behind_them() -> None:
+def test_every_known_name_is_allowed() -> None:
     content = quick()
-    content["grid"].update(dataset=list(datasets.NAMES), backbone=list(backbones.NAMES), loss=list(LOSSES))
+    content["grid"].update(dataset=list(DATASETS), backbone=list(BACKBONES), loss=list(LOSSES))
     content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
     assert len(Params.model_validate(content).cells()) == 6 * 5 * 17 * 2
+
+
+def test_without_devices_nothing_else_of_the_timing_is_needed() -> None:
+    assert Params.model_validate(quick() | {"timing": {"devices": []}}).timing.devices == []
 
 
 def test_a_profile_of_decoys_alone_is_one() -> None:
@@ -102,7 +99,7 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("grid/loss", ["prototype-lssim"]), "grid.loss.0: unknown name 'prototype-lssim'.*'prototype-ssim'"),
         (set_at("grid/backbone", ["resnet"]), "grid.backbone.0: unknown name 'resnet'; .*did you mean 'resnet18'"),
         (set_at("grid/dataset", ["mnist", "fashion"]), "grid.dataset.1: unknown name 'fashion'; .*'fashion_mnist'"),
-        (set_at("grid/loss", ["ce", "ce"]), "grid.loss: 'ce' stands there twice"),
+        (set_at("grid/loss", ["ce", "ce"]), "grid.loss: 'ce' appears twice"),
         (
             lambda content: content.update(dict.fromkeys(SECTIONS, NO_CELLS)),
             "there is no cell: grid, controls, decoys, ",
@@ -126,18 +123,12 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
         (set_at("weights/ce", 1), "weights.ce must be 0: ce has none"),
         (set_at("weights/zero-ssim", 1), "weights.zero-ssim must be 0: zero-ssim has none"),
-        (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 stands there twice"),
+        (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 appears twice"),
         (set_at("road", {}), "road.simple_cnn is missing, but the grid has 'simple_cnn'"),
         (set_at("sweep/seed", 1), "sweep.seed: unknown key; allowed are dataset, .*did you mean 'seeds'"),
         (set_at("sweep/weights", [1, 0]), "sweep.weights.1: .*greater than 0, got 0"),
         (set_at("sweep", SWEEP | {"resolution": [11]}), "sweep.resolution: simple_cnn needs at least 12 px, got 11"),
-        (without_mnist_margin, f"{MARGIN}.mnist is missing, but the cells have 'mnist'"),
         (without_the_weight_of_hint, "weights.hint is missing, but sweep.loss has 'hint'"),
-        (set_at("claims/margin", 1), "claims.margin: unknown key; allowed are baseline, .*did you mean"),
-        (set_at("claims/overhead", 1), "claims.overhead: .*greater than 1, got 1"),
-        (set_at("claims/accuracy_margin", {"mnist": 0.1}), f"{MARGIN}.digits is missing, but the cells have 'digits'"),
-        (set_at("claims/accuracy_margin/digits", 0), f"{MARGIN}.digits: .*greater than 0, got 0"),
-        (set_at("claims/controls", ["blob"]), "claims.controls.0: unknown name 'blob'; .*did you mean 'blob-ssim'"),
         (set_at("weights/prototype-l1", -1), "weights.prototype-l1: .*greater than or equal to 0, got -1"),
         (set_at("weights/prototype-l1", float("nan")), "weights.prototype-l1: .*finite number, got nan"),
         (set_at("weights/prototypes-l1", 1), "weights.prototypes-l1: unknown name.*did you mean 'prototype-l1'"),
@@ -147,9 +138,10 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("timing/device", []), "timing.device: unknown key; .*did you mean 'devices'"),
         (set_at("timing/devices", ["gpu"]), "timing.devices.0: unknown name 'gpu'; allowed are cpu, cuda"),
         (set_at("timing/batch", {"cuda": [1]}), "timing: batch.cpu is missing, but timing.devices has 'cpu'"),
-        (set_at("timing/batch/cpu", [8, 8]), "timing.batch.cpu: 8 stands there twice"),
+        (set_at("timing/batch/cpu", [8, 8]), "timing.batch.cpu: 8 appears twice"),
         (set_at("timing/resolution", [23, 11]), "timing: simple_cnn needs at least 12 px, got 11"),
         (set_at("timing/seconds", 0), "timing.seconds: .*greater than 0, got 0"),
+        (set_at("timing", {"devices": ["cpu"]}), "timing: timing.threads is missing, but timing.devices has 'cpu'"),
         (set_at("timing/growth", GROWTH | {"batches": 1}), "timing.growth.batches: unknown key; .*mean 'batch'"),
         (set_at("timing/growth", GROWTH | {"resolution": [9]}), "timing: resnet18 needs at least 11 px, got 9"),
     ],

@@ -1,6 +1,5 @@
 """The pipeline: what dvc.yaml says is what the code does, and a tiny profile runs through from end to end."""
 
-import ast
 import os
 import shutil
 import subprocess
@@ -16,40 +15,61 @@ from dvc.repo import Repo
 from tiny import NO_CELLS
 from typer.testing import CliRunner
 
-from bench import datasets, train
 from bench.__main__ import app
+from bench.names import DATASETS
 from bench.params import load
-from bench.timing import run
+from bench.run.pipeline import link
+from bench.run.provenance import CODE
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {
     f"profiles/{name}/dvc.yaml": f"profiles/{name}/params.yaml" for name in ("evidence", "reduced", "paper")
 }
+NO_RUN_YET = ("reduced", "paper")
 TIME = "time@cpu"
 CE, SSIM = "cell@digits-simple_cnn-ce-12", "cell@digits-simple_cnn-prototype-ssim-12"
 RRR, SWEEP = "decoy@decoy_digits-simple_cnn-rrr-12", "sweep@digits-simple_cnn-prototype-ssim-12"
 BOUNDS = "bounds@digits"
+TRAINED = {CE, SSIM, RRR, SWEEP}
 PREPARE = {f"data/dvc.yaml:prepare@{name}" for name in ("digits", "decoy_digits")}
-UNUSED = {f"data/dvc.yaml:prepare@{name}" for name in datasets.NAMES} - PREPARE
+UNUSED = {f"data/dvc.yaml:prepare@{name}" for name in DATASETS} - PREPARE
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
 
 
 @pytest.fixture(scope="module")
-def stages() -> dict[str, dict[str, Any]]:
-    """All stages of the repository by the file that holds them and by name."""
+def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """All stages by the file that holds them and by name, with every profile linked to the pipeline as its run does."""
+    folder = tmp_path_factory.mktemp("stages")
+    for path in ("dvc.yaml", "data/dvc.yaml", ".dvc/config", *PROFILES.values()):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, folder / path)
     found: dict[str, dict[str, Any]] = {}
-    with Repo(str(ROOT)) as repo:
-        for stage in repo.index.stages:
-            found.setdefault(stage.path_in_repo, {})[stage.name] = stage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for path in PROFILES.values():
+            link(load(Path(path)))
+        subprocess.run(["git", "init", "--quiet"], check=True)
+        with Repo() as repo:
+            for stage in repo.index.stages:
+                found.setdefault(stage.path_in_repo, {})[stage.name] = stage
     return found
+
+
+def relative(stage: Any) -> list[str]:
+    """What a stage depends on, as dvc.yaml writes it."""
+    return sorted(dep.def_path for dep in stage.deps if not hasattr(dep, "params"))
+
+
+def test_a_profile_without_runs_has_no_pipeline_yet() -> None:
+    for name in NO_RUN_YET:
+        assert not (ROOT / f"profiles/{name}/dvc.yaml").exists()
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
     name: str, stages: dict[str, dict[str, Any]]
 ) -> None:
-    assert (ROOT / name).resolve() == ROOT / "dvc.yaml"
     params = load(ROOT / PROFILES[name])
     expected = [params.address(cell).rpartition(":")[2] for cell in params.cells()]
     expected += [f"sweep@{cell.name}" for cell in params.sweep.cells()]
@@ -57,7 +77,6 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
     expected += [*(f"time@{device}" for device in params.timing.devices), "collect", "report"]
     assert sorted(stages[name]) == sorted(expected)
     for stage in stages[name].values():
-        assert Path(stage.wdir) == ROOT
         assert f"--params {PROFILES[name]}" in stage.cmd
 
 
@@ -68,9 +87,8 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
     params = load(ROOT / PROFILES[name])
     for cell in params.cells():
         stage = stages[name][params.address(cell).rpartition(":")[2]]
-        *files, settings = stage.deps
-        data = f"data/{cell.dataset}.safetensors"
-        assert sorted(d.def_path for d in files) == sorted([data, "batchcam", *(f"bench/{m}" for m in train.CODE)])
+        settings = stage.deps[-1]
+        assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE])
         keys = {name: f"{name}.{cell.backbone}" for name in ("training", "road")} | {"weight": f"weights.{cell.loss}"}
         assert settings.def_path == PROFILES[name]
         assert set(settings.params) == {keys.get(key, key) for key in params.settings(cell)} - {"cell"}
@@ -87,9 +105,8 @@ def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
     assert params.sweep.cells()
     for cell in params.sweep.cells():
         stage = stages[name][f"sweep@{cell.name}"]
-        *files, settings = stage.deps
-        code = [f"bench/{module}" for module in (*train.CODE, "sweep.py")]
-        assert sorted(d.def_path for d in files) == sorted([f"data/{cell.dataset}.safetensors", "batchcam", *code])
+        settings = stage.deps[-1]
+        assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE, "bench/run/sweep.py"])
         keys = {"training": f"training.{cell.backbone}", "weights": "sweep.weights", "seeds": "sweep.seeds"}
         assert set(settings.params) == {keys.get(key, key) for key in params.sweep_settings(cell)} - {"cell"}
         assert stage.cmd.startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
@@ -97,42 +114,21 @@ def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_timings_stage_depends_on_what_can_change_it(name: str, stages: dict[str, dict[str, Any]]) -> None:
+def test_a_timings_stage_has_the_parameters_that_can_change_it(name: str, stages: dict[str, dict[str, Any]]) -> None:
     params = load(ROOT / PROFILES[name])
     for device in params.timing.devices:
-        *files, settings = stages[name][f"time@{device}"].deps
-        assert sorted(d.def_path for d in files) == sorted(["batchcam", *(f"bench/{module}" for module in run.CODE)])
+        settings = stages[name][f"time@{device}"].deps[-1]
         keys = {"batch": f"batch.{device}"}
         assert set(settings.params) == {f"timing.{keys.get(k, k)}" for k in params.timing.settings(device)}
-
-
-def test_the_modules_that_a_cell_depends_on_are_there_and_none_of_them_is_report_code() -> None:
-    assert all((ROOT / "bench" / module).is_file() for module in train.CODE)
-    for path in [ROOT / "bench" / module for module in train.CODE]:
-        assert not imports(path) & {"bench.report", "bench.tables", "bench.figures", "bench.collect"}, path.name
-
-
-def imports(path: Path) -> set[str]:
-    """The modules that a file imports, wherever in it: `from a import b` is both a and a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def test_batchcam_never_imports_bench() -> None:
-    for path in (ROOT / "batchcam").rglob("*.py"):
-        assert not {name for name in imports(path) if name.partition(".")[0] == "bench"}, path.name
 
 
 IMPORTED = """
 import sys
 import bench.__main__
-assert not {"torch", "pandas", "pydantic"} & set(sys.modules)  # --help answers at once
-import bench.params, bench.collect, bench.train
+assert not {"torch", "pandas", "pydantic", "rich"} & set(sys.modules)  # --help answers at once
+import bench.params, bench.run.run
+assert not {"torch", "pandas", "dvc"} & set(sys.modules)  # nor does `plan` wait for what it does not need
+import bench.report.collect, bench.run.cells
 print(*({"timm", "torchvision", "matplotlib", "sklearn"} & set(sys.modules)))
 """
 
@@ -145,7 +141,9 @@ def test_the_command_line_and_the_parameters_import_no_more_than_they_need() -> 
 def test_help_says_what_each_command_reads_and_writes() -> None:
     runner = CliRunner(env={"COLUMNS": "200"})
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert {"prepare", "plan", "cell", "sweep", "bounds", "time", "collect", "report", "regress"} <= set(commands)
+    assert {"prepare", "plan", "run", "cell", "sweep", "bounds", "time", "collect", "report", "regress"} <= set(
+        commands
+    )
     overview = runner.invoke(app, ["--help"])
     assert overview.exit_code == 0
     for name in commands:
@@ -262,29 +260,23 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
 @pytest.mark.parametrize(
     ("path", "value", "stages"),
     [
-        ("bench/report.py", "# a comment", {"report"}),
-        ("bench/tables.py", "# a comment", {"report"}),
-        ("bench/figures.py", "# a comment", {"report"}),
-        ("bench/collect.py", "# a comment", {"collect", "report"}),
-        ("bench/params.py", "# a comment", {"collect"}),
-        ("bench/bounds.py", "# a comment", {BOUNDS}),
+        ("bench/report/tables.py", "# a comment", {"collect", "report"}),
+        ("bench/statistics.py", "# a comment", {"collect", "report"}),
+        ("bench/paper.py", "# a comment", {"report"}),
+        ("bench/names.py", "# a comment", {"collect", "report"}),
+        ("bench/params.py", "# a comment", set()),
         ("bench/__main__.py", "# a comment", set()),
-        ("bench/timing/table.py", "# a comment", {"report"}),
-        ("bench/timing/figures.py", "# a comment", {"report"}),
-        ("bench/timing/regress.py", "# a comment", set()),
-        ("bench/timing/inference.py", "# a comment", {TIME, "report"}),
-        ("bench/timing/rows.py", "# a comment", {"collect", "report"}),
-        ("bench/intervals.py", "# a comment", {"collect", "report"}),
+        ("bench/run/cells.py", "# a comment", set()),
+        ("bench/run/sweep.py", "# a comment", {SWEEP}),
+        ("bench/bounds.py", "# a comment", {BOUNDS}),
+        ("bench/timing/inference.py", "# a comment", {TIME}),
+        ("bench/prepare/datasets.py", "# a comment", PREPARE),
+        ("bench/cell/saliency.py", "# a comment", {*TRAINED, BOUNDS, "report"}),
+        ("bench/cell/objective.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report"}),
+        ("bench/cell/decoys.py", "# a comment", {*TRAINED, *PREPARE, BOUNDS, "report"}),
+        ("batchcam/maps.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report"}),
         ("timing/batch/cuda", [3], {"collect"}),
-        ("bench/claims.py", "# a comment", {"report"}),
-        ("bench/saliency.py", "# a comment", {CE, SSIM, RRR, SWEEP}),
-        ("bench/losses.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
-        ("bench/sweep.py", "# a comment", {SWEEP, "collect", "report"}),
-        ("bench/decoys.py", "# a comment", {*PREPARE, CE, SSIM, RRR, SWEEP, "report"}),
-        ("bench/train.py", "# a comment", {CE, SSIM, RRR, SWEEP, TIME}),
-        ("batchcam/maps.py", "# a comment", {CE, SSIM, RRR, SWEEP, BOUNDS, TIME}),
         ("timing/seconds", 0.02, {TIME, "collect"}),
-        ("bench/datasets.py", "# a comment", PREPARE),
         ("weights/prototype-ssim", 2, {SSIM, "collect"}),
         ("weights/batchcam-l1", 2, {"collect"}),
         ("training/simple_cnn/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
@@ -314,11 +306,6 @@ def test_another_weight_of_one_loss_trains_its_cell_and_no_other(project: Path) 
     assert not set(after["prototype-ssim"]) & set(before["prototype-ssim"])
     touched = {path.parent.name for path, mtime in times.items() if path.stat().st_mtime_ns != mtime}
     assert touched == {SSIM.removeprefix("cell@")}
-
-
-def test_another_limit_of_a_claim_is_judged_anew_and_trains_nothing(project: Path) -> None:
-    set_parameter("claims/overhead", 1.5)
-    assert repro() == ["collect", "report"]
 
 
 def test_an_unknown_key_stops_the_pipeline_and_the_plan_with_the_sentence(

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench import backbones, bounds
+from bench.cell import backbones
+from bench.names import PAPER_BACKBONES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ def test_the_docs_list_every_grid_as_it_is() -> None:
     text = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
     listed = {(name, int(px)): (layer, grid) for px, name, layer, grid, *_ in rows[2:]}
-    assert {name for name, _ in listed} == set(bounds.GRIDS)
+    assert {name for name, _ in listed} == set(PAPER_BACKBONES)
     for (name, px), (layer, grid) in listed.items():
         backbone = backbones.build(name, px)
         assert backbone.model.get_submodule(layer) is backbone.layer

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from bench import backbones
-from bench.losses import LOSSES, PAPER, WEIGHTLESS
+from bench.names import BACKBONES, LOSSES, WEIGHTLESS
 from bench.params import Params
 
 #: A section of the parameters that names no cell.
@@ -17,16 +16,12 @@ def tiny(changes: dict[str, Any]) -> Params:
     settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
     settings |= {key: value for key, value in changes.items() if key in settings}
     content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}
-    content |= {"threads": 1, "save_weights": False, "road": {name: [] for name in backbones.NAMES}}
+    content |= {"threads": 1, "save_weights": False, "road": {name: [] for name in BACKBONES}}
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
     content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
     content["sweep"] = NO_CELLS | {"weights": [], "seeds": 1}
-    content["claims"] = {"baseline": "ce", "family": list(PAPER[1:]), "controlled": "prototype-ssim"}
-    margins = {"digits": 0.01, "mnist": 0.01}
-    content["claims"] |= {"controls": [], "accuracy_margin": margins, "least_specificity": 0.02, "overhead": 1.1}
-    content["training"] = dict.fromkeys(backbones.NAMES, settings)
-    content["timing"] = {"devices": [], "threads": 1, "seconds": 1, "backbone": ["simple_cnn"], "resolution": [12]}
-    content["timing"] |= {"batch": {}, "step_batch": 2, "growth": None}
+    content["training"] = dict.fromkeys(BACKBONES, settings)
+    content["timing"] = {"devices": []}
     weight = changes.pop("weight")
     content["weights"] = {loss: 0 if loss in WEIGHTLESS else weight for loss in LOSSES}
     return Params.model_validate(content | {key: value for key, value in changes.items() if key not in settings})

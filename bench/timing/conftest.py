@@ -1,27 +1,27 @@
 """pytest's side of the timing suite: which groups there are, and what the JSON says of machine and versions."""
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tqdm import tqdm
 
+from bench.display import Display
 from bench.files import written_aside
 from bench.params import load
 from bench.timing.groups import Group, groups
 from bench.timing.measure import LEAST_ROUNDS, Measured, measure, names
 from bench.timing.run import versions
 
-BAR = "{percentage:3.0f}%|{bar}| {elapsed} spent, about {remaining} left, now {desc}"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options = parser.getgroup("timing")
     options.addoption("--timing-params", type=Path, default=Path("params.yaml"), help="The profile's parameters")
     options.addoption("--timing-device", choices=("cpu", "cuda"), default="cpu", help="What is timed")
-    options.addoption("--timing-kept", type=Path, help="A folder in which finished groups wait, to go on from there")
+    options.addoption("--timing-kept", type=Path, help="A folder in which finished groups wait, to resume from")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,25 +44,21 @@ def _groups(config: pytest.Config) -> list[Group]:
 class Measurements:
     """The measurements of each group, made when the first of its tests asks."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, display: Display) -> None:
         self.seconds = load(config.getoption("--timing-params")).timing.seconds
         self.device = torch.device(config.getoption("--timing-device"))
         self.kept: Path | None = config.getoption("--timing-kept")
         self.found: dict[Group, dict[str, Measured]] = {}
         self.absent: list[dict[str, Any]] = []
-        self.bar = tqdm(total=sum(self._work(group) for group in _groups(config)), bar_format=BAR, dynamic_ncols=True)
+        self.display = display
 
     def of(self, group: Group) -> dict[str, Measured]:
         """By the contender's name."""
         if group not in self.found:
-            self.bar.set_description_str(group.name)
+            start = time.monotonic()
             self.found[group] = {m.contender: m for m in self._measure(group)}
-            self.bar.update(self._work(group))
+            self.display.done(group.name, time.monotonic() - start)
         return self.found[group]
-
-    def _work(self, group: Group) -> float:
-        """About how many seconds a group takes: those it goes on for, or the least of rounds and the first run."""
-        return max(self.seconds, (LEAST_ROUNDS + 1) * group.work)
 
     def _measure(self, group: Group) -> list[Measured]:
         if self.kept is None:
@@ -71,17 +67,20 @@ class Measurements:
         if path.is_file():
             return [Measured(**row | {"group": Group(*row["group"])}) for row in json.loads(path.read_text())]
         results = measure(group, self.device, self.seconds)
-        if all(m.status == "ok" for m in results):  # else it may be mended when the run is taken up again
+        if all(m.status == "ok" for m in results):  # else it may be mended when the run resumes
             with written_aside(path) as aside:
                 aside.write_text(json.dumps([m._asdict() for m in results]))
         return results
 
 
 @pytest.fixture(scope="session")
-def measurements(pytestconfig: pytest.Config) -> Measurements:
-    found = Measurements(pytestconfig)
-    pytestconfig.stash[_KEY] = found
-    return found
+def measurements(pytestconfig: pytest.Config) -> Iterator[Measurements]:
+    seconds = load(pytestconfig.getoption("--timing-params")).timing.seconds
+    # A group goes on for so long, or for the least of rounds and the first run.
+    expected_s = {group.name: max(seconds, (LEAST_ROUNDS + 1) * group.work) for group in _groups(pytestconfig)}
+    with Display(expected_s, 1) as display:
+        pytestconfig.stash[_KEY] = Measurements(pytestconfig, display)
+        yield pytestconfig.stash[_KEY]
 
 
 _KEY = pytest.StashKey[Measurements]()

@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench import backbones
-from bench.datasets import NUM_CLASSES
-from bench.params import BackboneName, DeviceName, Timing
+from bench.cell import backbones
+from bench.cell.data import NUM_CLASSES
+from bench.names import BackboneName, DeviceName
+from bench.params import Timing
 
 Kind = Literal["maps", "step", "growth"]
 

@@ -14,22 +14,21 @@ import torch
 from torch import Tensor
 
 import batchcam
+from bench.names import (
+    AUTOGRAD_LOOP,
+    EXPLAIN,
+    EXPLAIN_ALL,
+    EXPLAIN_ALL_ALONE,
+    EXPLAIN_ALONE,
+    FORWARD,
+    LOOP,
+    PEERS,
+)
 from bench.timing.groups import Group, Scene
 from bench.timing.interleave import Call, Stopwatch
 
-#: How far an output may be from the reference, relative to its largest value; float32 in another order of sums: 1e-5.
-TOLERANCE = 1e-3
 #: Of how many classes the maps of the first image are compared.
 COMPARED_CLASSES = 10
-
-FLOOR = "forward"
-LOOP = "loop, backward()"
-AUTOGRAD_LOOP = "loop, autograd.grad"
-OURS = "explain"
-OURS_ALONE = "explain, map alone"
-ALL = "explain, all classes"
-ALL_ALONE = "explain, all classes, map alone"
-PEERS = ("captum", "torch-cam", "pytorch-grad-cam")
 
 
 class Reference(NamedTuple):
@@ -48,23 +47,23 @@ SetUp = Callable[[], tuple[Call, Compare]]
 
 def names(group: Group) -> tuple[str, ...]:
     """Who is in a group, in the order of the tables: for growth and at the last stage the floor and ours, else all."""
-    ours = ("grad_cam", OURS, OURS_ALONE, ALL, ALL_ALONE)
+    ours = ("grad_cam", EXPLAIN, EXPLAIN_ALONE, EXPLAIN_ALL, EXPLAIN_ALL_ALONE)
     if group.kind == "growth" or group.last_stage:
-        return (FLOOR, *ours)
-    return (FLOOR, LOOP, AUTOGRAD_LOOP, *ours, *PEERS)
+        return (FORWARD, *ours)
+    return (FORWARD, LOOP, AUTOGRAD_LOOP, *ours, *PEERS)
 
 
 def contenders(scene: Scene) -> dict[str, SetUp]:
     """Everyone by name, to be set up."""
     return {
-        FLOOR: lambda: (lambda _: _forward(scene), lambda logits, expected: relative_error(logits, expected.logits)),
+        FORWARD: lambda: (lambda _: _forward(scene), lambda logits, expected: relative_error(logits, expected.logits)),
         LOOP: lambda: (lambda watch: _old_loop(scene, watch), _error_of_targets),
         AUTOGRAD_LOOP: lambda: (lambda watch: _autograd_loop(scene, watch)[1], _error_of_targets),
         "grad_cam": lambda: (lambda watch: _grad_cam(scene, watch), _error_of_targets),
-        OURS: lambda: (lambda _: _explain(scene, scene.targets), _error_of_targets),
-        OURS_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
-        ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
-        ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
+        EXPLAIN: lambda: (lambda _: _explain(scene, scene.targets), _error_of_targets),
+        EXPLAIN_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
+        EXPLAIN_ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
+        EXPLAIN_ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
         "captum": lambda: _captum(scene),
         "torch-cam": lambda: _torchcam(scene),
         "pytorch-grad-cam": lambda: _pytorch_grad_cam(scene),

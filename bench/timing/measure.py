@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bench.names import OUTPUT_TOLERANCE, STEPS
 from bench.timing import inference, training
 from bench.timing.groups import Group, scene
-from bench.timing.inference import TOLERANCE, SetUp
+from bench.timing.inference import SetUp
 from bench.timing.interleave import Call, Seconds, Stopwatch, no_collection, one_round
 from bench.timing.memory import peak_bytes
 
@@ -31,7 +32,7 @@ class Measured(NamedTuple):
 
 def names(group: Group) -> tuple[str, ...]:
     """Who is measured in a group, in the order of the tables."""
-    return training.NAMES if group.kind == "step" else inference.names(group)
+    return STEPS if group.kind == "step" else inference.names(group)
 
 
 def measure(
@@ -69,7 +70,7 @@ def measure(
 def _settle_allocator() -> None:
     """Free one large block, so that every group finds the same allocator, whatever ran before.
 
-    glibc raises the size from which it maps memory anew, and faults every page of it, to the largest block freed so
+    glibc raises the size from which it maps memory afresh, and faults every page of it, to the largest block freed so
     far, up to 32 MB. A process that has trained for a step is there; one that has not paid a tenth more for a map.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
@@ -87,7 +88,7 @@ def _first(measured: Measured, set_up: SetUp, expected: Any, device: torch.devic
     except Exception as error:  # another library's may be any; it must cost its own row only
         sentence = " ".join(str(error).split())
         return None, measured._replace(status=f"not measured: {type(error).__name__}: {sentence}")
-    if not difference <= TOLERANCE:
+    if not difference <= OUTPUT_TOLERANCE:
         return None, measured._replace(status=f"wrong: differs by {difference:.2g} of the largest value")
     return call, measured._replace(error=difference, peak_bytes=peak)
 

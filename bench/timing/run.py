@@ -13,16 +13,16 @@ import torch
 from batchcam.checks import check_choice
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.params import DEVICES, DeviceName, Params
+from bench.names import DEVICES, DeviceName
+from bench.params import Params
+from bench.run.provenance import code_hash
 
 SUITE = Path(__file__).parent
-#: The modules of bench/ that can change a timing, besides batchcam. dvc.yaml names the same.
+#: All that can change a timing. dvc.yaml names the same.
 CODE = (
-    "backbones.py",
-    "losses.py",
-    *(f"timing/{name}.py" for name in ("conftest", "groups", "inference", "interleave", "measure", "memory")),
-    *(f"timing/{name}.py" for name in ("run", "test_suite", "training")),
-    "train.py",
+    "batchcam",
+    "bench/timing",
+    *(f"bench/cell/{module}.py" for module in ("backbones", "images", "losses", "objective")),
 )
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-msssim", "captum", "torchcam", "grad-cam")
 
@@ -87,9 +87,6 @@ def versions() -> dict[str, str | None]:
 def _identity(params: Params, device: DeviceName) -> str:
     """Hash of what the timings depend on: parameters, versions, machine and code."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    about = [params.timing.settings(device), versions(), platform.node(), gpu]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    root = SUITE.parents[1]
-    for path in [*(root / "bench" / name for name in CODE), *sorted((root / "batchcam").glob("*.py"))]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    code = code_hash(CODE, SUITE.parents[1])
+    about = [params.timing.settings(device), versions(), platform.node(), gpu, code]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

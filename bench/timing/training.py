@@ -10,21 +10,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 import batchcam
-from bench.backbones import Backbone
-from bench.losses import PAPER, PaperName, regularizer_for
+from bench.cell.backbones import Backbone
+from bench.cell.losses import regularizer_for
+from bench.cell.objective import objective
+from bench.names import CE_STEP, PAPER_LOSSES, STEPS, WATCHED_STEP
 from bench.timing.groups import Scene
 from bench.timing.inference import Compare, SetUp, relative_error
 from bench.timing.interleave import Call, Stopwatch
-from bench.train import objective
 
 #: How far a gradient may be from the reference, relative to its largest value: a second derivative, in float32.
 GRADIENT_TOLERANCE = 1e-2
-
-FLOOR: PaperName = "ce"
-#: Cross-entropy alone, but the maps of every batch are made as well, without a graph, say to show them.
-WATCHED = "ce, maps watched"
-#: In the order of the tables.
-NAMES: tuple[str, ...] = (FLOOR, WATCHED, *(loss for loss in PAPER if loss != FLOOR))
 
 
 class Step(NamedTuple):
@@ -53,14 +48,14 @@ def contenders(scene: Scene) -> dict[str, SetUp]:
         optimizer.zero_grad()
         return done
 
-    step(partial(_loss, scene, FLOOR), Stopwatch())  # the optimiser allocates its moments
-    losses: dict[str, Callable[[], Tensor]] = {loss: partial(_loss, scene, loss) for loss in PAPER}
-    losses[WATCHED] = partial(_watched, scene)
+    step(partial(_loss, scene, CE_STEP), Stopwatch())  # the optimiser allocates its moments
+    losses: dict[str, Callable[[], Tensor]] = {loss: partial(_loss, scene, loss) for loss in PAPER_LOSSES}
+    losses[WATCHED_STEP] = partial(_watched, scene)
 
     def set_up(name: str) -> tuple[Call, Compare]:
         return partial(step, losses[name]), partial(_error, name)
 
-    return {name: partial(set_up, name) for name in NAMES}
+    return {name: partial(set_up, name) for name in STEPS}
 
 
 def reference(scene: Scene, wanted: Collection[str]) -> dict[str, Step]:
@@ -88,7 +83,7 @@ def reference(scene: Scene, wanted: Collection[str]) -> dict[str, Step]:
     classes = scene.targets.unique()
     means = torch.stack([maps[scene.targets == c].mean(0) for c in classes])
     P = scene.prototypes[:, None]
-    losses = {FLOOR: torch.zeros(()), WATCHED: torch.zeros(())}
+    losses = {CE_STEP: torch.zeros(()), WATCHED_STEP: torch.zeros(())}
     for name, D in _DISTANCES.items():
         losses |= {f"prototype-{name}": D(maps, P[scene.targets]), f"batchcam-{name}": D(means, P[classes])}
     ce, first = cross_entropy(logits.float(), scene.targets), next(scene.model.parameters())
@@ -106,10 +101,10 @@ _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _loss(scene: Scene, loss: PaperName) -> Tensor:
-    """The objective of `bench.train`, with weight 1."""
+def _loss(scene: Scene, loss: str) -> Tensor:
+    """The objective of `bench.cell.objective`, with weight 1."""
     backbone = Backbone(scene.model, scene.layer)
-    return objective(backbone, scene.images, scene.targets, regularizer_for(loss, scene.prototypes), 1.0)[0]
+    return objective(backbone, scene.images, scene.targets, regularizer_for(loss, scene.prototypes), 1.0)
 
 
 def _watched(scene: Scene) -> Tensor:

@@ -1,0 +1,271 @@
+"""The datasets: fetched, verified, split, and each written to one safetensors file of uint8 images and labels.
+
+A `decoy_` dataset is one of the three with decoys added (`bench.cell.decoys`), from a fixed seed; its file also holds
+where they are and what they cover, so that they can be taken away again.
+
+`sources.json` beside this module says where each comes from, under which licence, how it is split, and the sha256 of
+every file's *decompressed* content: the same images travel in gzip files that differ in their headers.
+"""
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import http.client
+import json
+import os
+import socket
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from batchcam.checks import check_choice
+from bench.cell import decoys
+from bench.cell.data import PARTS, Split
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.names import DATASETS, DECOY
+
+SOURCES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sources.json").read_text("utf-8"))
+MIRROR = "BATCHCAM_DATA_MIRROR"
+TIMEOUT_S = 30.0  # for a connection, and for each wait for the next bytes
+
+_IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+_ELSEWHERE = f"name another place in {MIRROR}"
+
+
+def prepare(name: str, directory: Path = Path("data")) -> Path:
+    """Write `<directory>/<name>.safetensors` and return its path; the same bytes every time, on every machine.
+
+    Raises `BenchError` for an unknown name, files that cannot be fetched or are not the official ones, and a disk that
+    is full or read-only.
+    """
+    try:
+        check_choice("dataset", name, DATASETS)
+    except ValueError as error:
+        raise BenchError(str(error)) from None
+    base = name.removeprefix(DECOY)
+    splits: tuple[Split, ...] = _digits() if base == "digits" else _mnist_like(base, directory / "raw")
+    if name != base:
+        splits = _with_decoys(splits)
+    # One metadata key: safetensors keeps several in no fixed order, and the bytes would differ from run to run.
+    about = {"dataset": name} | {key: SOURCES[base][key] for key in ("source", "licence", "class_names")}
+    content = safetensors.torch.save(_tensors(splits), {"about": json.dumps(about)})
+    path = directory / f"{name}.safetensors"
+    with _disk_trouble_told(path), written_aside(path) as aside:
+        aside.write_bytes(content)
+    return path
+
+
+def _tensors(splits: tuple[Split, ...]) -> dict[str, Tensor]:
+    """The splits under their names in the file, labels as uint8."""
+    images = {f"{part}_images": split.images.contiguous() for part, split in zip(PARTS, splits, strict=True)}
+    labels = {f"{part}_labels": split.labels.to(torch.uint8) for part, split in zip(PARTS, splits, strict=True)}
+    beneath = {
+        f"{part}_{what}": tensor
+        for part, split in zip(PARTS, splits, strict=True)
+        for what, tensor in (("corners", split.corners), ("covered", split.covered))
+        if tensor is not None
+    }
+    return images | labels | beneath
+
+
+def _with_decoys(splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    """Decoys that agree with the label in train and validation, and with a number drawn at random in test."""
+    generator = torch.Generator().manual_seed(0)
+    painted = []
+    for part, split in zip(PARTS, splits, strict=True):
+        corners = decoys.draw_corners(len(split.labels), generator)
+        drawn = torch.randint(decoys.GREYS, split.labels.shape, generator=generator)
+        greys = decoys.grey(drawn if part == "test" else split.labels)
+        images = decoys.paint(split.images, corners, greys)
+        painted.append(Split(images, split.labels, corners, decoys.patch(split.images, corners)))
+    return tuple(painted)
+
+
+def _digits() -> tuple[Split, Split, Split]:
+    """scikit-learn's digits as train, validation and test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    values, labels = torch.from_numpy(bunch.images), torch.from_numpy(bunch.target)
+    for what, tensor in (("images", values), ("labels", labels)):
+        found = hashlib.sha256(tensor.to(torch.uint8).numpy().tobytes()).hexdigest()
+        if found != SOURCES["digits"]["sha256"][what]:
+            raise BenchError(
+                f"scikit-learn's digits are not the known ones (sha256 of the {what} {found[:12]}…): install the"
+                " version in requirements.lock"
+            )
+    everything = Split(enlarge(values), labels)
+    rest, test = _split_off(everything, SOURCES["digits"]["test"])
+    train, validation = _split_off(rest, SOURCES["digits"]["validation"])
+    return train, validation, test
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """(N,8,8) values from 0 to 16 → uint8 (N,28,28): resized to 20×20 and centred, as MNIST's digits are."""
+    grey = images.double()[:, None] * 255 / 16
+    resized = functional.interpolate(grey, (20, 20), mode="bilinear", antialias=True)[:, 0]
+    # 4,173 of the 718,800 pixels lie halfway between two integers, where a last bit decides (in float32, 753 fall the
+    # other way); no other pixel is within 1e-3 of halfway.
+    rounded = (resized + 1e-4).round().to(torch.uint8)
+    return functional.pad(rounded, (4, 4, 4, 4))
+
+
+def _split_off(split: Split, size: int) -> tuple[Split, Split]:
+    """(what remains, `size` images drawn by class), each in the source's order."""
+    from sklearn.model_selection import train_test_split
+
+    indices = torch.arange(len(split.labels)).numpy()
+    parts = train_test_split(indices, test_size=size, stratify=split.labels.numpy(), random_state=0)
+    rest, drawn = (torch.from_numpy(part).sort().values for part in parts)
+    return Split(split.images[rest], split.labels[rest]), Split(split.images[drawn], split.labels[drawn])
+
+
+def _mnist_like(name: str, cache: Path) -> tuple[Split, Split, Split]:
+    """Train, validation and test of a dataset in MNIST's format; validation comes out of the official train files."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    def official(part: str) -> Split:
+        images, labels = (_cached(name, f"{part}-{kind}", cache) for kind in (_IMAGES, _LABELS))
+        return Split(read_image_file(str(images)), read_label_file(str(labels)))
+
+    train, validation = _split_off(official("train"), SOURCES[name]["validation"])
+    return train, validation, official("t10k")
+
+
+def _cached(name: str, file: str, cache: Path) -> Path:
+    """Path of the verified, decompressed IDX file below `cache`, fetched if need be.
+
+    `cache` is laid out as torchvision's datasets want their root.
+    """
+    path: Path = cache / SOURCES[name]["folder"] / "raw" / file
+    with _disk_trouble_told(path):
+        if not path.is_file() or _sha256(path.read_bytes()) != SOURCES[name]["files"][file]["sha256"]:
+            with written_aside(path) as aside:
+                aside.write_bytes(_fetch(name, file, aside))
+    return path
+
+
+def _fetch(name: str, file: str, scratch: Path) -> bytes:
+    """The verified content of an IDX file from the first place that has it; downloads pass through `scratch`.
+
+    A place that lacks the file or does not answer is passed over. One that holds a wrong file is an error: it should be
+    mended.
+    """
+    misses = []
+    for place in _places(name, file):
+        try:
+            packed = _read(place) if isinstance(place, Path) else _download(place, scratch)
+        except _NotThereError as error:
+            misses.append(f"{place}: {error}")
+            continue
+        content = _unpack(place, packed)
+        _verify(place, content, name, file)
+        return content
+    raise BenchError(
+        f"{file} of {name} could not be found ({'; '.join(misses)}): check the network, or set {MIRROR} to a directory"
+        f" or an address that has {SOURCES[name]['folder']}/raw/{file}.gz"
+    )
+
+
+def _places(name: str, file: str) -> list[Path | str]:
+    """Where an IDX file may be, in order: the user's mirror (a path or an address), then torchvision's."""
+    import torchvision.datasets
+
+    folder = SOURCES[name]["folder"]  # torchvision's name of the class, too
+    public: list[Path | str] = [f"{mirror}{file}.gz" for mirror in getattr(torchvision.datasets, folder).mirrors]
+    mirror = os.environ.get(MIRROR, "")
+    if not mirror:
+        return public
+    if mirror.startswith(("http://", "https://")):
+        return [f"{mirror.rstrip('/')}/{folder}/raw/{file}.gz", *public]
+    raw = Path(mirror).expanduser()
+    if not raw.is_dir():
+        raise BenchError(
+            f"{MIRROR} is {mirror!r}, which is neither a directory nor an http or https address: mend or unset it"
+        )
+    return [raw / folder / "raw" / f"{file}.gz", raw / folder / "raw" / file, *public]
+
+
+class _NotThereError(Exception):
+    """A place does not have the file, or does not answer; the message says which."""
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file in a directory mirror."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _NotThereError("no such file") from None
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read ({error.strerror}): make it readable or {_ELSEWHERE}") from error
+
+
+def _download(address: str, scratch: Path) -> bytes:
+    """The bytes at an address."""
+    from torchvision.datasets.utils import download_url
+
+    scratch.unlink(missing_ok=True)  # torchvision takes a file that is there for the one wanted
+    waiting = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)  # torchvision sets none, and would wait for ever
+    try:
+        download_url(address, str(scratch.parent), scratch.name)
+    except TimeoutError:
+        raise _NotThereError(f"no answer for {TIMEOUT_S:g} s") from None
+    except HTTPError as error:
+        raise _NotThereError(f"HTTP {error.code} {error.reason}") from None
+    except URLError as error:
+        raise _NotThereError(getattr(error.reason, "strerror", None) or str(error.reason)) from None
+    except (ConnectionError, http.client.HTTPException, RecursionError, ValueError) as error:  # ValueError: no address
+        raise _NotThereError(" ".join(str(error).split()) or type(error).__name__) from None
+    finally:
+        socket.setdefaulttimeout(waiting)
+    return scratch.read_bytes()
+
+
+def _unpack(place: Path | str, packed: bytes) -> bytes:
+    """The content of a gzip file, or that of a file already unzipped, as the name says."""
+    if not str(place).endswith(".gz"):
+        return packed
+    try:
+        return gzip.decompress(packed)
+    except (EOFError, OSError, zlib.error) as error:
+        raise BenchError(f"{place} is cut short or damaged ({error}): fetch it again, or {_ELSEWHERE}") from error
+
+
+def _verify(place: Path | str, content: bytes, name: str, file: str) -> None:
+    """Raise unless `content` is the official one of this file; say so if it is that of another."""
+    expected, found = SOURCES[name]["files"][file]["sha256"], _sha256(content)
+    if found == expected:
+        return
+    for other, source in SOURCES.items():
+        for owner, known in source.get("files", {}).items():
+            if found == known["sha256"]:
+                raise BenchError(f"{place} holds {owner} of {other}: give each file its own name, or {_ELSEWHERE}")
+    raise BenchError(
+        f"{place} is not the official {file} of {name} (sha256 of its content {found[:12]}…, expected"
+        f" {expected[:12]}…): fetch it again, or {_ELSEWHERE}"
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def _disk_trouble_told(path: Path) -> Iterator[None]:
+    """Turn an `OSError` on the way to writing `path` into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space and run the command again" if full else "name a writable place with --directory"
+        raise BenchError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error

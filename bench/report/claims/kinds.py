@@ -1,0 +1,207 @@
+"""The kinds of claims on what the cells measured; times.py and everywhere.py have the others.
+
+A kind knows how to find its settings, make its findings and word its reading.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.names import Metric, shown
+from bench.report.claims.evidence import Evidence, Setting, Where
+from bench.report.claims.paired import Question, finding
+from bench.report.claims.rules import Rules
+from bench.report.claims.verdict import (
+    ALL,
+    OVERALL,
+    Finding,
+    Judged,
+    Verdict,
+    counted,
+    judged,
+    over_settings,
+    unless_mixed,
+)
+from bench.report.frames import having
+from bench.report.results import has_grid
+
+#: Stands among the floors, but takes a class's prototype to make, which a map that knows nothing does not have.
+_NO_FLOOR = "wrong class's prototype"
+
+
+@dataclass(frozen=True)
+class Claim(ABC):
+    """One sentence, and how it is tested."""
+
+    sentence: str
+    source: str
+
+    @abstractmethod
+    def judged(self, evidence: Evidence, before: Mapping["Claim", Sequence[Judged]]) -> list[Judged]:
+        """For each setting the rows of single losses, then that of the whole; `before` has the claims judged so far."""
+
+    @abstractmethod
+    def reading(self, rules: Rules) -> str:
+        """What a positive estimate means, and what speaks for the claim."""
+
+    @abstractmethod
+    def lacking(self) -> str:
+        """What a profile in which the claim has no setting does not have."""
+
+    def verdict(self, verdicts: Sequence[Verdict]) -> Verdict:
+        """The verdict over all settings."""
+        return over_settings(verdicts)
+
+    def overall(self, of_settings: Sequence[Judged]) -> Judged:
+        """The row over all settings."""
+        verdicts = [row.verdict for row in of_settings]
+        reason = counted(verdicts) if verdicts else f"no {self.lacking()} in this profile"
+        return Judged(Setting(OVERALL), "", Finding("", n=None), self.verdict(verdicts), reason)
+
+
+@dataclass(frozen=True)
+class OfMetric(Claim):
+    """On a metric of cells.csv."""
+
+    metric: Metric
+    where: Where
+
+    def settings(self, evidence: Evidence) -> list[Setting]:
+        """Where it is tested."""
+        return evidence.settings(self.where)
+
+    def lacking(self) -> str:
+        """See `Claim`."""
+        return self.where.value
+
+    def _reading(self, difference: str) -> str:
+        side = "above" if self.metric.better == "more" else "below"
+        return f"Estimate: `{self.metric.name}`, {difference}; {side} 0 speaks for the claim."
+
+
+class OfFamily(OfMetric):
+    """On each loss of the family, and on their mean."""
+
+    @abstractmethod
+    def question(self, evidence: Evidence, setting: Setting) -> Question:
+        """What the family is held against."""
+
+    def judged(self, evidence: Evidence, before: Mapping[Claim, Sequence[Judged]]) -> list[Judged]:
+        """A row for each loss of the family, and one for the mean over all of them."""
+        return [row for setting in self.settings(evidence) for row in self._in_setting(evidence, setting)]
+
+    def _in_setting(self, evidence: Evidence, setting: Setting) -> list[Judged]:
+        family, question = evidence.rules.family, self.question(evidence, setting)
+        by_loss = judged(setting, {loss: finding(evidence, setting, [loss], self.metric, question) for loss in family})
+        (together,) = judged(setting, {ALL: finding(evidence, setting, family, self.metric, question)})
+        return [*by_loss, unless_mixed(together, by_loss)]
+
+
+class Gain(OfFamily):
+    """The losses are better than the baseline."""
+
+    def question(self, evidence: Evidence, setting: Setting) -> Question:
+        """Against the baseline."""
+        return Question(evidence.rules.baseline, evidence.rules.baseline)
+
+    def reading(self, rules: Rules) -> str:
+        """See `Claim`."""
+        return self._reading(f"losses − {rules.baseline}")
+
+
+class NonInferiority(OfFamily):
+    """The losses are worse than the baseline by less than a margin, in the metric that it is declared for: accuracy."""
+
+    def question(self, evidence: Evidence, setting: Setting) -> Question:
+        """Against the baseline, with the margin of the dataset."""
+        baseline, margin = evidence.rules.baseline, evidence.rules.accuracy_margin.get(setting.dataset)
+        obstacle = f"no margin is set for {shown(setting.dataset)}" if margin is None else ""
+        return Question(baseline, baseline, margin, obstacle)
+
+    def reading(self, rules: Rules) -> str:
+        """See `Claim`."""
+        return (
+            f"Estimate: `{self.metric.name}`, losses − {rules.baseline}; the ends are one-sided 95 % bounds, and"
+            " above −margin speaks for the claim; p is that of a difference at or below it."
+        )
+
+
+class Floors(OfFamily):
+    """The losses are better than a map that knows nothing."""
+
+    def question(self, evidence: Evidence, setting: Setting) -> Question:
+        """Against the strongest floor; with an obstacle where the backbone's grid could not come above it."""
+        here = having(evidence.bounds, dataset=setting.dataset, resolution=setting.resolution)
+        more = self.metric.better == "more"
+        is_floor = (here["kind"] == "floor") & (here["name"] != _NO_FLOOR)
+        floors = here[is_floor].set_index("name")[self.metric.name].dropna()
+        if floors.empty:
+            return Question(math.nan, "the floor", obstacle="no floor is known")
+        strongest, best = (floors.max(), floors.idxmax()) if more else (floors.min(), floors.idxmin())
+        name = f"the floor, {best} ({strongest:.3f})"
+        ceilings = here.loc[has_grid(here, setting.backbone), self.metric.name].dropna()
+        if ceilings.empty:
+            unknown = "no ceiling is known: whether the grid is too coarse cannot be said"
+            return Question(strongest, name, obstacle=unknown)
+        ceiling = float(ceilings.max() if more else ceilings.min())
+        if ceiling < strongest if more else ceiling > strongest:
+            return Question(
+                strongest, name, obstacle=f"grid too coarse: the best it can reach, {ceiling:.3f}, is worse"
+            )
+        return Question(strongest, name)
+
+    def reading(self, rules: Rules) -> str:
+        """See `Claim`."""
+        return self._reading("losses − the strongest floor")
+
+
+class Specificity(OfFamily):
+    """The losses are above a level: what counts as specific to the instance."""
+
+    def question(self, evidence: Evidence, setting: Setting) -> Question:
+        """Against the level."""
+        return Question(evidence.rules.least_specificity, f"{evidence.rules.least_specificity:g}")
+
+    def reading(self, rules: Rules) -> str:
+        """See `Claim`."""
+        return (
+            f"Estimate: `{self.metric.name}` of the losses − {rules.least_specificity:g}; above 0 speaks for the claim."
+        )
+
+
+@dataclass(frozen=True)
+class Control(OfMetric):
+    """One loss of the method is better than one control, wherever the control is among the cells."""
+
+    control: str
+
+    def settings(self, evidence: Evidence) -> list[Setting]:
+        """Where the profile has the control."""
+        return [setting for setting in super().settings(evidence) if evidence.expects(setting, self.control)]
+
+    def judged(self, evidence: Evidence, before: Mapping[Claim, Sequence[Judged]]) -> list[Judged]:
+        """A row for each setting; tested together are all controls that the setting has."""
+        return [row for setting in self.settings(evidence) for row in self._in_setting(evidence, setting)]
+
+    def _in_setting(self, evidence: Evidence, setting: Setting) -> list[Judged]:
+        rules = evidence.rules
+        by_control = {
+            self._pair(rules, control): finding(
+                evidence, setting, [rules.controlled], self.metric, Question(control, control)
+            )
+            for control in rules.controls  # one that the setting lacks gives no p, and is not counted by Holm
+        }
+        return [row for row in judged(setting, by_control) if row.loss == self._pair(rules, self.control)]
+
+    def reading(self, rules: Rules) -> str:
+        """See `Claim`."""
+        return self._reading(self._pair(rules, self.control))
+
+    def lacking(self) -> str:
+        """See `Claim`."""
+        return f"{super().lacking()} with {self.control}"
+
+    @staticmethod
+    def _pair(rules: Rules, control: str) -> str:
+        return f"{rules.controlled} − {control}"

@@ -1,0 +1,172 @@
+"""From the collected numbers and the cells' maps to tables, figures, verdicts and a page that shows them.
+
+All of it is presentation: it reads what the cells measured, and computes nothing but means, intervals and tests.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import safetensors
+import safetensors.numpy
+from matplotlib.figure import Figure
+
+from bench import params
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.params import Cell, Params
+from bench.report import figures, tables, timing_figures, timing_table
+from bench.report.choice import choose
+from bench.report.claims import page as claims
+from bench.report.claims.evidence import Evidence, Images, Setting
+from bench.report.claims.judge import judge
+from bench.report.claims.rules import RULES
+from bench.report.frames import groups, in_order
+from bench.report.rendering import Table, markdown, write
+from bench.report.results import SETTING, finished, read_bounds, read_cells, read_sweep, read_timing
+
+
+class Results(NamedTuple):
+    """What a profile measured: cells.csv, bounds.csv, timing.csv and sweep.csv, and where the maps are."""
+
+    profile: Params
+    cells: pd.DataFrame
+    bounds: pd.DataFrame
+    timing: pd.DataFrame
+    swept: pd.DataFrame
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """The cells of the paper's own grid, without controls, decoys and other places of the map."""
+        grid = set(self.profile.grid.cells())
+        return self.cells[[Cell(*key) in grid for key in self.cells[list(Cell._fields)].itertuples(index=False)]]
+
+    @property
+    def trained(self) -> bool:
+        """Whether any seed of any cell has results."""
+        return len(finished(self.cells)) > 0
+
+
+def report(params_path: Path) -> None:
+    """Write tables/, figures/, claims.csv, claims.md and README.md into results/<profile>/, each whole or not at all.
+
+    Reads cells.csv, bounds.csv, timing.csv and sweep.csv there, runs/<profile>/*/{maps,images}.safetensors and
+    data/<dataset>.safetensors.
+    Raises `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as
+    such. Where no cell has any yet, the page says so, and what was timed is shown all the same.
+    """
+    profile = params.load(params_path)
+    cells = read_cells(profile.results / "cells.csv")
+    bounds = read_bounds(profile.results / "bounds.csv")
+    timing = read_timing(profile.results / "timing.csv")
+    results = Results(profile, cells, bounds, timing, read_sweep(profile.results / "sweep.csv"))
+    made = list(_tables(results))
+    with written_aside(profile.results / "tables") as directory:
+        directory.mkdir()
+        for table in made:
+            write(table, directory)
+    with written_aside(profile.results / "figures") as directory:
+        directory.mkdir()
+        names = []
+        with figures.style(), figures.saving(directory) as save:
+            for name, figure in _figures(results):
+                save(name, figure)
+                names.append(name)
+            verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES))
+    claims.write(verdicts, RULES, profile.results)
+    with written_aside(profile.results / "README.md") as page:
+        page.write_text(_page(results, made, sorted(names), claims.overview(verdicts)), "utf-8", newline="\n")
+
+
+def _tables(results: Results) -> Iterator[Table]:
+    """All tables of the profile; those of what was not measured are left out."""
+    if results.trained:
+        if len(results.paper):
+            yield tables.accuracy(results.paper)
+        bounded = results.cells["dataset"].isin(set(results.bounds["dataset"]))
+        if bounded.any():
+            yield tables.reconstruction(results.cells[bounded], results.bounds)
+        yield tables.saliency(results.cells)
+    if len(results.timing):
+        yield timing_table.timing(results.timing)
+    if len(results.swept):
+        chosen = choose(results.swept, RULES)
+        used = chosen["loss"].map(results.profile.weights)  # by the cells
+        yield tables.sweep(results.swept, chosen.assign(used=used))
+
+
+def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
+    """All figures of the profile, by the stem of their files."""
+    yield from timing_figures.drawn(results.timing).items()
+    for (dataset, backbone, resolution), here in groups(results.swept, SETTING):
+        if len(finished(here)):
+            yield f"front-{dataset}-{backbone}-{resolution}", figures.front(here, choose(here, RULES))
+    if results.trained:
+        yield from _cell_figures(results)
+
+
+def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
+    """What the cells measured."""
+    from bench.report import mean_maps  # with torch, which nothing else here needs
+
+    grid = results.profile.grid
+    for dataset in grid.dataset:
+        yield f"accuracy-{dataset}", figures.accuracy(results.paper, dataset)
+        yield f"reconstruction-{dataset}", figures.reconstruction(results.paper, results.bounds, dataset)
+    measured = mean_maps.Measured(results.profile.runs, results.cells, results.bounds)
+    for (dataset,), of_dataset in groups(results.cells, ["dataset"]):
+        for classes in mean_maps.classes_of(dataset, in_order(of_dataset, "resolution")):
+            here = of_dataset[of_dataset["resolution"] == classes.resolution]
+            for (backbone,), of_backbone in groups(here, ["backbone"]):
+                setting = f"{dataset}-{backbone}-{classes.resolution}"
+                yield f"mean-maps-{setting}", mean_maps.of_backbone(measured, classes, backbone)
+                yield f"saliency-{setting}", figures.saliency(of_backbone)
+            # One dataset is enough for an overview, and the largest resolution has the finest maps.
+            if grid.cells() and dataset == grid.dataset[0] and classes.resolution == max(grid.resolution):
+                yield "overview", mean_maps.overview(measured, classes, grid.backbone, grid.loss)
+
+
+def _by_image(results: Results) -> Images:
+    """The metrics that single images have, (seeds,S) each, of every cell that is whole."""
+    found = {}
+    for (dataset, backbone, loss, resolution), cell in groups(results.cells, Cell._fields):
+        if len(finished(cell)) < len(cell):
+            continue
+        path = results.profile.runs / Cell(dataset, backbone, loss, resolution).name / "images.safetensors"
+        try:
+            found[Setting(dataset, backbone, resolution), loss] = safetensors.numpy.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again") from error
+    return found
+
+
+def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdicts: str) -> str:
+    """An index in Markdown: the overview, the verdicts, the tables, and every figure."""
+    plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-", "saliency-", "front-"))]
+    timings = [name for name in names if name.startswith("timing-")]
+    maps = [name for name in names if name.startswith("mean-maps-")]
+    parts = [
+        f"# Results of the profile `{results.profile.profile}`",
+        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `bounds.csv` the floors and ceilings,"
+        " `timing.csv` every timing and `sweep.csv` every weight tried; `claims.csv` every test;"
+        " `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
+    ]
+    if "overview" in names:
+        parts.append("![Mean map of each class, by backbone and loss](figures/overview.png)")
+    if not results.trained:
+        parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
+    parts.append(f"## Claims\n\n{verdicts}\n\nEvery test behind these verdicts: [claims.md](claims.md).")
+    parts += [f"## {table.name.capitalize()}\n\n{markdown(table).rstrip()}" for table in made]
+    if plots or timings:
+        parts += ["## Figures", *(f"![{name}](figures/{name}.png)" for name in [*plots, *timings])]
+    if maps:
+        parts.append("Mean map of each class beside its prototype, for every loss:")
+        parts.append("\n".join(f"* [{name}](figures/{name}.png)" for name in maps))
+    return "\n\n".join(parts) + "\n"
+
+
+def _states(cells: pd.DataFrame) -> str:
+    """How many cells are missing, failed …, say "84 missing"."""
+    states = tables.summary(cells, ["accuracy"])["status"].map(lambda status: status.rsplit(" (", 1)[0])
+    return ", ".join(f"{count} {state}" for state, count in states.value_counts().items())

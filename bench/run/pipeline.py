@@ -1,0 +1,196 @@
+"""What DVC knows: which cells are stale, and the record of those that were trained outside `dvc repro`."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.params import Cell, Params
+from bench.run.provenance import changed, identity, sweep_identity
+
+RUNS = Path("runs")
+
+OK, MISSING, UNRECORDED = "ok", "missing", "finished, not recorded"
+
+
+class Task(NamedTuple):
+    """A cell to train, or the sweep of one."""
+
+    cell: Cell
+    swept: bool = False
+
+    @property
+    def name(self) -> str:
+        """As readers see it."""
+        return f"sweep {self.cell.name}" if self.swept else self.cell.name
+
+    def output(self, params: Params) -> Path:
+        """What it leaves, a directory or a file."""
+        return params.sweep_file(self.cell) if self.swept else params.runs / self.cell.name
+
+    def address(self, params: Params) -> str:
+        """Its DVC stage, as seen from the root."""
+        return params.sweep_address(self.cell) if self.swept else params.address(self.cell)
+
+    def recorded_by(self, params: Params) -> dict[str, Any] | None:
+        """The identity that its output was made with; None where there is no output, or one that cannot be read."""
+        path = self.output(params)
+        try:
+            found = json.loads((path if self.swept else path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def present(self, params: Params) -> dict[str, Any]:
+        """The identity that it would be made with now."""
+        return sweep_identity(params, self.cell) if self.swept else identity(params, self.cell)
+
+
+def tasks(params: Params) -> list[Task]:
+    """Everything that a profile trains, in the order of its parameters."""
+    return [Task(cell) for cell in params.cells()] + [Task(cell, swept=True) for cell in params.sweep.cells()]
+
+
+def states(params: Params) -> dict[Task, str]:
+    """ "ok", or in a few words why a task has to run: missing, failed, stale and by what, finished but not recorded."""
+    link(params)
+    found = _status(params)
+    return {task: _state(params, task, found.get(task.address(params))) for task in tasks(params)}
+
+
+def _state(params: Params, task: Task, changes: list[Any] | None) -> str:
+    reasons = _reasons(changes or [])
+    if not reasons:
+        return OK
+    failure = params.failure_file(task.cell)
+    if not task.output(params).exists():
+        return f"failed: {failure.read_text(encoding='utf-8').strip()}" if failure.is_file() else MISSING
+    recorded = task.recorded_by(params)
+    if recorded is not None and not changed(recorded, task.present(params)):
+        return UNRECORDED
+    return f"stale: {', '.join(reasons)} changed"
+
+
+def _reasons(changes: list[Any]) -> list[str]:
+    """What of a stage has changed. Missing data are no reason: `run` prepares them, and they may turn out equal."""
+    reasons: list[str] = []
+    for change in changes:
+        if isinstance(change, str):  # "changed command"
+            reasons.append(change.removeprefix("changed "))
+            continue
+        for name, what in [item for things in change.values() for item in things.items()]:
+            if isinstance(what, dict):
+                reasons += what  # parameters, by their paths
+            elif not (what == "deleted" and name.startswith("data/")):
+                reasons.append(name)
+    return list(dict.fromkeys(reasons))
+
+
+def link(params: Params) -> None:
+    """Put the pipeline beside the parameters: profiles/NAME/dvc.yaml is a link to the one at the root.
+
+    A profile gets it with its first run and not before: `dvc pull` without arguments wants the outputs of every stage
+    in the repository, and fails where there are none yet.
+    """
+    pipeline = Path(params.params_file).parent / "dvc.yaml"
+    if not pipeline.exists():
+        pipeline.unlink(missing_ok=True)
+        pipeline.symlink_to(Path(params.root, "dvc.yaml"))
+
+
+@contextlib.contextmanager
+def only_runner() -> Iterator[None]:
+    """Wait until no other run works in this folder; the lock goes with the process, however it ends."""
+    RUNS.mkdir(exist_ok=True)
+    lock = filelock.FileLock(RUNS / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prepare_data(params: Params) -> None:
+    """Make the datasets of a profile that are missing or stale, by their DVC stages."""
+    datasets = dict.fromkeys(task.cell.dataset for task in tasks(params))
+    _dvc("repro", *(f"data/dvc.yaml:prepare@{dataset}" for dataset in datasets))
+
+
+def record(params: Params, finished: Sequence[Task]) -> None:
+    """Tell DVC what finished cells were made from: `dvc commit` of their stages and no others.
+
+    Raises:
+        BenchError: a cell was made by other parameters, data, code or versions than the present ones.
+    """
+    mixed = {task: changed(task.recorded_by(params) or {}, task.present(params)) for task in finished}
+    wrong = [f"{task.name}: {', '.join(parts)} changed while it ran" for task, parts in mixed.items() if parts]
+    sound = [task.address(params) for task, parts in mixed.items() if not parts]
+    if sound:
+        with _lock_file_kept(params):
+            _dvc("commit", "--force", *sound)
+    if wrong:
+        raise BenchError("not recorded; run them again:\n" + "\n".join(wrong))
+
+
+def mend(params: Params) -> None:
+    """Take back a dvc.lock that was being written when a recording was killed."""
+    backup = _backup(params)
+    if not backup.is_file():
+        return
+    if backup.stat().st_size:
+        backup.replace(_lock_file(params))
+    else:  # there was none before
+        _lock_file(params).unlink(missing_ok=True)
+        backup.unlink()
+
+
+@contextlib.contextmanager
+def _lock_file_kept(params: Params) -> Iterator[None]:
+    """Keep a copy of dvc.lock while DVC rewrites it in place; `mend` takes it back."""
+    path, backup = _lock_file(params), _backup(params)
+    with written_aside(backup) as aside:
+        if path.is_file():
+            shutil.copyfile(path, aside)
+        else:
+            aside.touch()
+    yield
+    backup.unlink(missing_ok=True)
+
+
+def _lock_file(params: Params) -> Path:
+    return Path(params.params_file).parent / "dvc.lock"
+
+
+def _backup(params: Params) -> Path:
+    return RUNS / ".partial" / f"dvc.lock of {params.profile}"
+
+
+def _status(params: Params) -> dict[str, list[Any]]:
+    """`dvc status` of a profile's stages, by their address from the root."""
+    pipeline = Path(params.params_file).parent / "dvc.yaml"
+    found: dict[str, list[Any]] = json.loads(_dvc("status", "--json", str(pipeline)))
+    return found
+
+
+def _dvc(*arguments: str) -> str:
+    """What a DVC command prints; `BenchError` with its last words if it fails."""
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if ran.returncode != 0:
+        words = (ran.stderr or ran.stdout).strip()
+        raise BenchError(f"dvc {arguments[0]} failed: {words}")
+    return ran.stdout

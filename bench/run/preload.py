@@ -1,0 +1,5 @@
+"""Imported once by the server that worker processes come from: all that a cell needs, and its slow imports."""
+
+import timm  # noqa: F401
+
+import bench.run.worker  # noqa: F401

@@ -1,0 +1,98 @@
+"""Where numbers come from: the identity of what makes them, and the record that is kept beside them."""
+
+import functools
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.params import Cell, Params
+
+ROOT = Path(__file__).parents[2]
+#: All that can change a cell's numbers, besides its data and parameters. dvc.yaml names the same.
+CODE = ("batchcam", "bench/cell")
+
+Identity = dict[str, Any]
+
+
+def identity(params: Params, cell: Cell) -> Identity:
+    """What makes the numbers of a cell: its parameters, the versions of the libraries, and hashes of data and code."""
+    return {"parameters": params.settings(cell), **surroundings(cell.dataset)}
+
+
+def sweep_identity(params: Params, cell: Cell) -> Identity:
+    """What makes the numbers of a sweep, which are `identity`'s but for the parameters and the sweep's own code."""
+    own = code_hash((*CODE, "bench/run/sweep.py"))
+    return {"parameters": params.sweep_settings(cell), **surroundings(cell.dataset), "code": own}
+
+
+def surroundings(dataset: str) -> Identity:
+    """What an identity holds besides parameters."""
+    return {"versions": versions(), "data": file_hash(Path("data", f"{dataset}.safetensors")), "code": code_hash()}
+
+
+def changed(recorded: Identity, present: Identity) -> list[str]:
+    """In which parts two identities differ."""
+    return [part for part in ("parameters", "versions", "data", "code") if recorded.get(part) != present[part]]
+
+
+def folder(name: str, made_by: Identity) -> Path:
+    """Where finished seeds wait until all of a cell are there: a name for everything but the number of seeds."""
+    parameters = made_by["parameters"]
+    training = {key: value for key, value in parameters["training"].items() if key != "seeds"}
+    unsown = made_by | {"parameters": parameters | {"training": training}}
+    digest = hashlib.sha256(json.dumps(unsown, sort_keys=True).encode()).hexdigest()
+    return Path("runs", ".partial", f"{name}-{digest[:16]}")
+
+
+def record(made_by: Identity, device: str, commit: str | None, seconds: list[Any]) -> dict[str, Any]:
+    """provenance.json: what made the numbers, where and in how long; the wall-clock is here, not among the metrics."""
+    return made_by | {"commit": commit, "device": device, "platform": platform.platform(), "seconds": seconds}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that can change a number."""
+    return {"python": platform.python_version()} | {p: version(p) for p in ("torch", "timm", "pytorch-msssim")}
+
+
+def code_hash(places: Iterable[str] = CODE, root: Path = ROOT) -> str:
+    """Of all modules in these directories, by their bytes; a place may also be one module."""
+    digest = hashlib.sha256()
+    for place in places:
+        path = root / place
+        for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(module.relative_to(root).as_posix().encode() + b"\0" + module.read_bytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str | None:
+    """sha256 of a file, or None where it is missing: whoever reads it next says so."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return _file_hash(path.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache
+def _file_hash(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def commit() -> str | None:
+    """The commit that runs, with "-dirty" after it where files differ from it; None outside Git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,313 @@
+"""The numbers of a row, and what is missing."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import (
+    ACCURACY,
+    BASE,
+    CLEAN,
+    COHERENT,
+    COMPETITIVE,
+    DECLARED,
+    DECOYED,
+    FAMILY,
+    FLIPS,
+    FLOORS,
+    IN,
+    INCONCLUSIVE,
+    MASS,
+    METRICS,
+    NOT_MEASURED,
+    SCALE,
+    SPECIFIC,
+    SUPPORTED,
+    absent,
+    cell,
+    clean,
+    decoy_images,
+    decoyed,
+    judged,
+    overall,
+    results,
+    row,
+    with_differences,
+)
+
+from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import ALL
+from bench.report.frames import groups
+from bench.statistics import Numbers, bootstrap_interval, holm, non_inferiority, paired_difference
+
+UP, DECOYED_UP = Setting("up", "simple_cnn", 23), Setting("decoy_up", "simple_cnn", 23)
+
+
+# The numbers of a row
+
+
+def test_a_row_is_the_paired_t_test() -> None:
+    made = {loss: cell["l1"].to_numpy(np.float64) for (loss,), cell in groups(results("up", "up"), ["loss"])}
+    differences = {loss: made[loss] - made["ce"] for loss in FAMILY}
+    expected = {loss: paired_difference(values) for loss, values in differences.items()}
+    adjusted = holm([found.p for found in expected.values()])
+    for k, loss in enumerate(FAMILY):
+        found = row(clean(), IN[0], loss, dataset="up")
+        assert found[["estimate", "low", "high", "p", "n"]].tolist() == pytest.approx(list(expected[loss]))
+        assert found["p_holm"] == pytest.approx(adjusted[k])
+        assert found["estimate"] == pytest.approx(-0.1 * SCALE["l1"])  # loss − ce, and less is better
+    together = row(clean(), IN[0], dataset="up")
+    alone = paired_difference(np.mean(list(differences.values()), axis=0))
+    assert together[["estimate", "low", "high", "p", "n"]].tolist() == pytest.approx(list(alone))
+    assert together["p_holm"] == pytest.approx(alone.p)
+    assert together["test"] == "difference to ce; paired t by seed"
+    assert (together["source"], together["backbone"], together["resolution"]) == ("v1", "simple_cnn", 23)
+
+
+def test_a_row_of_non_inferiority_has_one_sided_bounds() -> None:
+    made = results("down", "down").set_index("loss")["accuracy"]
+    expected = non_inferiority(made.loc["batchcam-l1"].to_numpy() - made.loc["ce"].to_numpy(), 0.02)
+    found = row(clean(), COMPETITIVE, "batchcam-l1", dataset="down")
+    assert found[["estimate", "low", "high", "p", "n"]].tolist() == pytest.approx(list(expected))
+    assert found["p"] > 0.99  # of inferiority; the verdict has the other side's
+    assert found["test"] == "difference to ce; margin 0.02, one-sided paired t by seed"
+
+
+def test_less_accuracy_within_the_margin_competes_and_does_not_improve() -> None:
+    made = results("flat", "up", ["accuracy"])
+    made.loc[made["loss"] != "ce", "accuracy"] -= 0.012  # the interval of the mean over six is about ± .013
+    found = judged(made, rules=DECLARED._replace(accuracy_margin={"up": 0.04}))
+    assert row(found, COMPETITIVE)["verdict"] == SUPPORTED
+    assert row(found, COMPETITIVE)["reason"] == "sign-flip: p .008"  # of differences to −margin
+    assert row(found, ACCURACY)["verdict"] == INCONCLUSIVE
+    assert "p .008" not in row(found, ACCURACY)["reason"]
+    assert row(judged(made), COMPETITIVE)["verdict"] == INCONCLUSIVE
+
+
+def test_without_a_margin_nothing_is_competitive() -> None:
+    found = judged(results("up", "up", ["accuracy"]), rules=DECLARED._replace(accuracy_margin={}))
+    assert row(found, COMPETITIVE)["verdict"] == INCONCLUSIVE
+    assert row(found, COMPETITIVE)["reason"].startswith("no margin is set for up")
+
+
+def test_a_loss_that_is_significant_alone_is_not_in_its_family() -> None:
+    found = judged(with_differences(prototype_l1=[0.01, 0.02, 0.03, 0.005, 0.035, 0.002]))
+    alone = row(found, ACCURACY, "prototype-l1")
+    assert alone["low"] > 0
+    assert alone["p"] < 0.05 < alone["p_holm"] == pytest.approx(6 * alone["p"])
+    assert alone["verdict"] == INCONCLUSIVE
+    assert alone["reason"].startswith(f"p (Holm) .{alone['p_holm'] * 1000:03.0f} is above .05")
+
+
+def test_holm_holds_on_both_sides_of_non_inferiority() -> None:
+    worse = [-0.02 - d for d in (0.01, 0.02, 0.03, 0.005, 0.035, 0.002)]
+    found = row(judged(with_differences(prototype_l1=worse)), COMPETITIVE, "prototype-l1")
+    assert found["high"] < -0.02
+    assert 1 - found["p"] < 0.05 < 6 * (1 - found["p"])
+    assert found["verdict"] == INCONCLUSIVE
+
+
+def test_the_best_loss_does_not_make_the_verdict() -> None:
+    found = judged(with_differences(batchcam_ssim=np.linspace(0.009, 0.01, 10)))
+    assert row(found, ACCURACY, "batchcam-ssim")["verdict"] == SUPPORTED
+    assert row(found, ACCURACY)["verdict"] == INCONCLUSIVE
+    assert overall(found, ACCURACY)["verdict"] == INCONCLUSIVE
+
+
+def test_equal_differences_are_no_evidence() -> None:
+    found = judged(with_differences(prototype_l1=[0.01] * 3))
+    assert row(found, ACCURACY, "prototype-l1")["verdict"] == INCONCLUSIVE
+    assert "no spread to judge by" in row(found, ACCURACY, "prototype-l1")["reason"]
+
+
+def test_the_companion_says_where_it_cannot_reach_the_level() -> None:
+    found = judged(with_differences(prototype_l1=[0.01, 0.02, 0.03, 0.015, 0.025, 0.02]))
+    sentence = "sign-flip: n = 6: the least p, .031, cannot reach .05 in a family of 6"
+    assert row(found, ACCURACY, "prototype-l1")["reason"] == sentence
+    assert row(clean(), ACCURACY, dataset="up")["reason"] == "sign-flip: p .008"  # 2 / 2⁸
+    assert row(clean(), COMPETITIVE, dataset="up")["reason"] == "sign-flip: p .008"
+    assert "sign-flip" not in row(judged(with_differences(prototype_l1=[0.1])), ACCURACY)["reason"]
+
+
+# What is missing
+
+
+def test_missing_cells_are_told_with_their_reasons() -> None:
+    made = results("up", "up", ["accuracy"], seeds=3)
+    made = made[~made["loss"].isin(["batchcam-l1", "batchcam-l2", "prototype-l1"])]
+    gone = [absent("batchcam-l1", "missing"), absent("batchcam-l2", "failed: 100 % is NaN")]
+    found = judged(pd.concat([made, *gone]))
+    together = row(found, ACCURACY)
+    assert together["verdict"] == INCONCLUSIVE
+    reasons = "not in this profile: prototype-l1; missing: batchcam-l1; failed: batchcam-l2"
+    assert together["reason"] == f"3 cells without results ({reasons})"
+    assert row(found, ACCURACY, "batchcam-l1")["verdict"] == NOT_MEASURED
+    assert row(found, ACCURACY, "batchcam-l1")["reason"] == "1 cell without results (missing: batchcam-l1)"
+    assert row(found, ACCURACY, "prototype-l2")["verdict"] == SUPPORTED
+    # Three tests were made: Holm counts those.
+    p = [
+        row(found, ACCURACY, loss)[["p", "p_holm"]].tolist()
+        for loss in ("prototype-l2", "prototype-ssim", "batchcam-ssim")
+    ]
+    assert min(p)[1] == pytest.approx(3 * min(p)[0])
+
+
+def test_without_the_baseline_there_is_no_difference() -> None:
+    made = results("up", "up", ["accuracy", "ssim"], seeds=3)
+    found = judged(pd.concat([made[made["loss"] != "ce"], absent("ce", "stale")]))
+    for loss in (ALL, *FAMILY):
+        assert row(found, ACCURACY, loss)["verdict"] == INCONCLUSIVE  # what is judged has results
+    assert row(found, ACCURACY)["reason"] == "1 cell without results (stale: ce)"
+    assert row(found, FLOORS)["verdict"] == SUPPORTED  # which ce has no part in
+
+
+def test_a_setting_without_any_result_is_a_row_and_not_measured() -> None:
+    found = judged(pd.concat([absent(loss, "missing") for loss in ("ce", *FAMILY)]))
+    for loss in (ALL, *FAMILY):
+        assert row(found, ACCURACY, loss)["verdict"] == NOT_MEASURED
+    assert row(found, ACCURACY)["reason"].startswith("7 cells without results (missing: ")
+    assert overall(found, ACCURACY)["verdict"] == NOT_MEASURED
+    assert overall(found, ACCURACY)["reason"] == "not measured in 1 of 1 setting"
+
+
+def test_a_family_without_results_is_not_measured_though_its_baseline_has_some() -> None:
+    made = results("up", "up", ["accuracy"], seeds=3)
+    found = judged(pd.concat([made[made["loss"] == "ce"], *(absent(loss, "missing") for loss in FAMILY)]))
+    assert row(found, ACCURACY)["verdict"] == NOT_MEASURED
+    assert row(found, ACCURACY)["reason"] == f"6 cells without results (missing: {', '.join(FAMILY)})"
+
+
+def test_a_setting_that_was_not_measured_keeps_a_claim_from_being_supported_everywhere() -> None:
+    elsewhere = pd.concat([absent(loss, "missing", setting=("other", "simple_cnn", 23)) for loss in ("ce", *FAMILY)])
+    found = judged(pd.concat([results("up", "up", ["accuracy"], seeds=3), elsewhere]))
+    assert overall(found, ACCURACY)["verdict"] == INCONCLUSIVE
+    assert overall(found, ACCURACY)["reason"] == "supported in 1, not measured in 1 of 2 settings"
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = judged(results("up", "up", seeds=1))
+    for claim in CLEAN:
+        assert row(found, claim)["verdict"] == INCONCLUSIVE
+        assert row(found, claim)["reason"] == "n = 1: no interval"
+        assert row(found, claim)["n"] == 1
+
+
+def test_only_seeds_that_have_both_are_paired() -> None:
+    made = results("up", "up", ["accuracy"], seeds=5)
+    made.loc[(made["loss"] == "ce") & (made["seed"] == 0), "status"] = "missing"
+    made.loc[(made["loss"] == "batchcam-l1") & (made["seed"] == 4), "accuracy"] = math.nan
+    found = judged(made)
+    by_loss = made[made["seed"].between(1, 3)].set_index("loss")["accuracy"]
+    expected = paired_difference(by_loss.loc["batchcam-l1"].to_numpy() - by_loss.loc["ce"].to_numpy())
+    alone = row(found, ACCURACY, "batchcam-l1")
+    assert (alone["n"], row(found, ACCURACY, "batchcam-l2")["n"], row(found, ACCURACY)["n"]) == (3, 4, 3)
+    assert alone["low"] == pytest.approx(expected.low)
+    assert "2 of 5 seeds without a pair of values" in row(found, ACCURACY)["reason"]
+
+
+def test_seeds_are_paired_by_their_number() -> None:
+    made = results("up", "up", ["accuracy"], seeds=5)
+    shuffled = pd.concat([part.sample(frac=1, random_state=k) for k, (_, part) in enumerate(made.groupby("loss"))])
+    left, right = (judged(frame).drop(columns=["claim"]) for frame in (made, shuffled))
+    pd.testing.assert_frame_equal(left, right)
+
+
+def test_a_metric_without_values_has_a_reason() -> None:
+    found = row(judged(results("up", "up", ["accuracy"], seeds=3)), COHERENT)
+    assert found["verdict"] == INCONCLUSIVE
+    assert found["reason"] == "n = 0: no interval; 3 of 3 seeds without a pair of values"
+
+
+def test_what_means_of_maps_leave_out_is_counted() -> None:
+    made = results("up", "up").assign(undefined_maps=0, lone_images=0)
+    made.loc[made["loss"] == "batchcam-l1", "undefined_maps"] = 3
+    made.loc[made["loss"] == "ce", "undefined_maps"] = 1
+    made.loc[made["loss"] == "batchcam-l1", "lone_images"] = 2
+    found = judged(made)
+    left_out = "32 maps without a value are left out, over 16 trainings; sign-flip"
+    assert row(found, COHERENT, "batchcam-l1")["reason"].startswith(left_out)
+    left_out = (
+        "24 maps without a value are left out, over 48 trainings; 16 images alone in their class are left out, over"
+    )
+    assert row(found, SPECIFIC)["reason"].startswith(left_out)
+    assert "left out" not in row(found, ACCURACY)["reason"]
+
+
+# Images
+
+
+def test_image_level_metrics_have_the_interval_of_the_bootstrap() -> None:
+    images = decoy_images("up")
+    values = {loss: images[DECOYED_UP, loss]["decoy_mass"] for loss in ("ce", *FAMILY)}
+    differences = values["batchcam-l1"] - values["ce"]
+    found = row(decoyed(), MASS, "batchcam-l1", dataset="decoy_up")
+    assert found[["estimate", "low", "high"]].tolist() == pytest.approx(list(bootstrap_interval(differences)[:3]))
+    assert found["p"] == pytest.approx(paired_difference(differences.mean(axis=1)).p)
+    assert found["n"] == 8
+    assert found["test"] == "difference to ce; bootstrap of seeds, then images; p: paired t by seed"
+    together = np.mean([values[loss] for loss in FAMILY], axis=0) - values["ce"]
+    assert row(decoyed(), MASS, dataset="decoy_up")["low"] == pytest.approx(bootstrap_interval(together).low)
+
+
+def test_without_images_the_interval_is_that_of_the_seeds() -> None:
+    assert row(decoyed(), MASS, dataset="decoy_flat")["test"] == "difference to ce; paired t by seed"
+    assert "bootstrap" in row(decoyed(), FLIPS, dataset="decoy_flat")["test"]
+    images = decoy_images("up")
+    del images[DECOYED_UP, "batchcam-l1"]
+    found = judged(results("up", "decoy_up", [*METRICS, *DECOYED]), images=images)
+    assert "bootstrap" not in row(found, MASS)["test"]
+    assert "bootstrap" not in row(found, MASS, "batchcam-l1")["test"]
+    assert "bootstrap" in row(found, MASS, "batchcam-l2")["test"]
+
+
+def specificity(seeds: int = 8) -> dict[tuple[Setting, str], dict[str, Numbers]]:
+    """Of all losses, with the values of two images missing under one of them."""
+    found = {}
+    for number, loss in enumerate(["ce", *FAMILY]):
+        found[UP, loss] = {"specificity": np.random.default_rng(number).normal(0.1, 0.02, (seeds, 30))}
+    found[UP, "batchcam-l1"]["specificity"][:, :2] = math.nan
+    return found
+
+
+def test_undefined_values_of_images_are_counted() -> None:
+    found = judged(results("up", "up"), images=specificity())
+    reason = "16 of 240 pairs of images without a value"
+    assert reason in row(found, SPECIFIC, "batchcam-l1")["reason"]
+    assert reason in row(found, SPECIFIC)["reason"]
+    assert "without" not in row(found, SPECIFIC, "batchcam-l2")["reason"]
+
+
+def test_specificity_is_held_against_a_level_and_not_against_the_baseline() -> None:
+    images = specificity()
+    found = row(judged(results("up", "up"), images=images), SPECIFIC, "batchcam-l2")
+    values = images[UP, "batchcam-l2"]["specificity"] - BASE
+    assert found[["estimate", "low", "high"]].tolist() == pytest.approx(list(bootstrap_interval(values)[:3]))
+    assert found["test"] == "difference to 0.5; bootstrap of seeds, then images; p: paired t by seed"
+
+
+def test_images_of_undefined_seeds_or_fewer_seeds() -> None:
+    images = specificity()
+    fewer = images[UP, "prototype-l1"]
+    fewer["specificity"] = fewer["specificity"][:5]
+    images[UP, "batchcam-l2"]["specificity"][0] = math.nan
+    images[UP, "batchcam-l1"]["specificity"][:] = math.nan
+    found = judged(results("up", "up"), images=images)
+    assert row(found, SPECIFIC, "prototype-l1")["n"] == 5
+    assert row(found, SPECIFIC, "batchcam-l2")["n"] == 7
+    assert row(found, SPECIFIC)["n"] == 0
+    assert row(found, SPECIFIC)["reason"] == "n = 0: no interval; 150 of 150 pairs of images without a value"
+
+
+def test_few_seeds_need_the_t_test_beside_the_bootstrap() -> None:
+    # Two seeds with differences of .1 and .3: every resample is above 0, and t by seed is far from sure of it.
+    metrics = {"decoy_mass": [BASE, BASE]}
+    images, made = {}, []
+    for loss in ("ce", *FAMILY):
+        shift = np.array([[0.1], [0.3]]) if loss in FAMILY else 0
+        images[DECOYED_UP, loss] = {"decoy_mass": np.full((2, 20), 0.2) + shift}
+        made.append(cell(loss, metrics, ("decoy_up", "simple_cnn", 23)))
+    found = row(judged(pd.concat(made), images=images), MASS)
+    assert found["low"] > 0
+    assert found["verdict"] == INCONCLUSIVE
+    assert found["reason"].startswith("p (Holm) .295 is above .05")

@@ -1,0 +1,184 @@
+"""The tables: numbers against hand computation, and nothing missing without a word."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from collected import HALF, PLACES, bounds, chosen, four_losses, rows, swept
+
+from bench.report import tables
+from bench.report.frames import records
+from bench.report.rendering import latex, markdown, write
+from bench.report.tables import DECOYED, SALIENCY
+
+
+@pytest.fixture
+def cells() -> pd.DataFrame:
+    return four_losses()
+
+
+def test_accuracy_is_the_mean_with_its_interval_in_percent(cells: pd.DataFrame) -> None:
+    row = tables.accuracy(cells).blocks[0].cells.iloc[0]
+    assert row["prototype-ssim"] == "93.00 ± 2.48"
+    assert (row["dataset"], row["backbone"], row["px"], row["n"]) == ("digits", "ResNet-18", "23", "3")
+
+
+def test_tidy_numbers_are_unrounded_fractions(cells: pd.DataFrame, tmp_path: Path) -> None:
+    write(tables.accuracy(cells), tmp_path)
+    tidy = pd.read_csv(tmp_path / "accuracy.csv")
+    row = tidy[(tidy["loss"] == "prototype-ssim") & (tidy["metric"] == "accuracy")].iloc[0]
+    assert row["backbone"] == "resnet18"
+    assert row["mean"] == pytest.approx(0.93, abs=1e-12)
+    assert (row["low"], row["high"]) == pytest.approx((0.93 - HALF, 0.93 + HALF), abs=1e-6)
+    assert (row["n"], row["seeds"], row["status"]) == (3, 3, "ok")
+
+
+def test_losses_stand_in_the_grids_order(cells: pd.DataFrame) -> None:
+    losses = ["prototype-ssim", "ce", "batchcam-l1", "batchcam-l2"]
+    assert tables.accuracy(cells).blocks[0].cells.columns[4:].tolist() == losses
+    assert tables.reconstruction(cells, bounds()).blocks[0].cells["loss"].tolist()[:4] == losses
+
+
+def test_fewer_seeds_are_counted_and_one_has_no_interval(cells: pd.DataFrame) -> None:
+    accuracy = tables.accuracy(cells)
+    assert accuracy.blocks[0].cells.iloc[0]["ce"] == "92.00 (n=1 of 3)"
+    assert "digits, ResNet-18, 23 px, ce: missing (seeds 1, 2)." in accuracy.notes
+    tidy = accuracy.tidy[accuracy.tidy["loss"] == "ce"].iloc[0]
+    assert (tidy["n"], tidy["seeds"], tidy["status"]) == (1, 3, "missing (seeds 1, 2)")
+    assert pd.isna(tidy["low"])
+    assert pd.isna(tidy["high"])
+    reconstruction = tables.reconstruction(cells, bounds()).blocks[0].cells.iloc[1]
+    assert (reconstruction["n"], reconstruction["L1 ↓"]) == ("1 of 3", "0.900")
+
+
+def test_a_cell_without_results_says_why(cells: pd.DataFrame) -> None:
+    accuracy = tables.accuracy(cells)
+    row = accuracy.blocks[0].cells.iloc[0]
+    assert (row["batchcam-l1"], row["batchcam-l2"]) == ("failed", "missing")
+    assert any("failed: 100 % of a_b & c is NaN at step {3} (seeds 0, 1, 2)" in note for note in accuracy.notes)
+    reconstruction = tables.reconstruction(cells, bounds())
+    for loss, word in (("batchcam-l1", "failed"), ("batchcam-l2", "missing")):
+        cell = reconstruction.blocks[0].cells.set_index("loss").loc[loss]
+        assert cell["n"] == "0 of 3"
+        assert set(cell.iloc[2:]) == {word}
+    assert reconstruction.notes[-3:] == accuracy.notes[-3:]
+
+
+def test_reconstruction_columns_hold_their_metrics(cells: pd.DataFrame) -> None:
+    row = tables.reconstruction(cells, bounds()).blocks[0].cells.iloc[0]
+    places = {
+        "L1 ↓": "l1",
+        "L2 ↓": "l2",
+        "SSIM ↑": "ssim",
+        "SSIM of non-zero maps ↑": "ssim_nonzero",
+        "class-mean L1 ↓": "class_mean_l1",
+        "class-mean L2 ↓": "class_mean_l2",
+        "class-mean SSIM ↑": "class_mean_ssim",
+    }
+    for heading, metric in places.items():
+        assert row[heading] == f"{0.93 - PLACES.index(metric) / 100:.3f} ± 0.025", heading
+    assert row["zero maps, %"] == f"{93 - PLACES.index('zero_map_rate'):.1f} ± 2.5"
+    assert row.index.tolist() == ["backbone", "loss", "n", *places, "zero maps, %"]
+
+
+def test_no_value_over_non_zero_maps_is_told_from_a_missing_cell(cells: pd.DataFrame) -> None:
+    cells.loc[cells["seed"] == 0, "ssim_nonzero"] = None
+    block = tables.reconstruction(cells, bounds()).blocks[0].cells
+    assert block.iloc[0]["SSIM of non-zero maps ↑"].endswith("(n=2)")
+    assert block.iloc[1]["SSIM of non-zero maps ↑"] == "–"
+
+
+def test_floors_and_ceilings_stand_below_their_block(cells: pd.DataFrame) -> None:
+    table = tables.reconstruction(cells, bounds())
+    block = table.blocks[0]
+    assert block.rule_above == 4
+    below = block.cells.iloc[4:][["backbone", "loss", "L1 ↓", "SSIM ↑", "class-mean SSIM ↑"]].to_numpy().tolist()
+    assert below == [
+        ["floor", "global mean image", "0.066", "0.479", "–"],
+        ["ceiling", "3×3 grid (ResNet-18, ConvNeXt-V2-Tiny)", "0.030", "0.457", "–"],
+        ["ceiling", "5×5 grid (SimpleCNN)", "0.020", "0.700", "–"],
+    ]
+    tidy = table.tidy[(table.tidy["kind"] == "floor") & (table.tidy["metric"] == "ssim")]
+    assert tidy["mean"].tolist() == [0.4789]
+
+
+def test_lacking_bounds_are_named(cells: pd.DataFrame) -> None:
+    more = pd.concat([cells, pd.DataFrame(rows("ce", ["ok"], dataset="mnist"))])
+    notes = tables.reconstruction(more, bounds().iloc[[0, 2]]).notes
+    assert "digits, 23 px: the ceiling of ResNet-18's grid is missing." in notes
+    assert "MNIST, 23 px: the floors are missing." in notes
+
+
+def test_the_papers_numbers_are_said_to_be_unknown(cells: pd.DataFrame) -> None:
+    for table in (tables.accuracy(cells), tables.reconstruction(cells, bounds())):
+        assert "The paper's own numbers: not available" in markdown(table)
+        assert "The paper's own numbers: not available" in latex(table)
+
+
+def test_the_saliency_table_shows_decoys_where_there_are_some_and_road_where_it_was_measured() -> None:
+    clean, decoyed = rows("ce", ["ok"] * 3), rows("ce", ["ok"] * 3, dataset="decoy_digits")
+    cells = pd.DataFrame(clean + decoyed).astype({"road": float})
+    cells.loc[cells["dataset"] == "digits", [*DECOYED, "road"]] = None
+    first, second = tables.saliency(cells).blocks
+    assert (first.title, second.title) == ("Maps on digits, 23 px", "Maps on decoy digits, 23 px")
+    maps = ["energy on ink ↑", "specificity ↑", "coherence ↑"]
+    left_out = ["undefined maps", "lone images"]
+    assert first.cells.columns.tolist() == ["backbone", "loss", "n", "accuracy, % ↑", *maps, *left_out]
+    decoy = ["decoy accuracy, % ↑", "accuracy without decoys, % ↑", "flips with the decoy, % ↓", "decoy mass, % ↓"]
+    gap = "lost to decoys, points ↓"
+    columns = ["backbone", "loss", "n", *decoy[:2], gap, *decoy[2:], *maps, "ROAD ↑", *left_out]
+    assert second.cells.columns.tolist() == columns
+    lost = (cells["clean_accuracy"] - cells["decoy_accuracy"])[cells["decoy_accuracy"].notna()].mean() * 100
+    assert float(second.cells.iloc[0][gap].split()[0]) == pytest.approx(lost, abs=0.006)
+    headings = dict(zip([*decoy, *maps, "ROAD ↑", *left_out], [*DECOYED, *SALIENCY], strict=True))
+    for heading, metric in headings.items():
+        mean = 0.93 - PLACES.index(metric) / 100
+        shown, rounding = float(second.cells.iloc[0][heading].split()[0]), 0.5 if heading == "lone images" else 0.05
+        assert shown == pytest.approx(mean * (100 if "%" in heading else 1), abs=rounding + 1e-9), heading
+    assert second.cells.iloc[0]["decoy accuracy, % ↑"] == "78.00 ± 2.48"
+
+
+def test_the_saliency_table_counts_and_says_what_is_missing(cells: pd.DataFrame) -> None:
+    cells.loc[(cells["loss"] == "prototype-ssim") & (cells["seed"] == 0), "specificity"] = None
+    cells.loc[cells["loss"] == "prototype-ssim", "undefined_maps"] = [2, 0, 4]
+    table = tables.saliency(cells)
+    first, ce, *absent = records(table.blocks[0].cells)
+    assert first["specificity ↑"].endswith("(n=2)")
+    assert first["undefined maps"].startswith("2.0 ± ")
+    assert ce["n"] == "1 of 3"
+    assert [set(list(row.values())[3:]) for row in absent] == [{"failed"}, {"missing"}]
+    assert table.notes[-3:] == tables.accuracy(cells).notes[-3:]
+    tidy = table.tidy[(table.tidy["loss"] == "prototype-ssim") & (table.tidy["metric"] == "specificity")].iloc[0]
+    assert (tidy["n"], tidy["seeds"]) == (2, 3)
+
+
+def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen() -> None:
+    table = tables.sweep(swept(), chosen())
+    accuracy, specificity = table.blocks
+    assert accuracy.title == "Validation accuracy, % ↑, by weight: digits, SimpleCNN, 23 px"
+    assert accuracy.cells.to_numpy().tolist() == [
+        ["ce", "91.00", "–", "–", "–", "–"],
+        ["prototype-l1", "–", "93.00", "90.50", "89.50", "1"],
+        ["hint", "–", "70.00", "84.00", "–", "0.1 (none competes)"],
+        ["rrr", "–", "93.00", "failed", "–", "0.1"],
+    ]
+    assert accuracy.cells.columns.tolist() == ["loss", "0", "0.1", "1", "10", "chosen"]
+    assert specificity.cells.iloc[1].tolist() == ["prototype-l1", "–", "0.233", "0.226", "0.224", "1"]
+    assert table.notes[0].startswith("Means over 2 seeds;")
+    assert table.notes[-1] == "rrr, weight 1, seed 1: failed: NaN at step 3."
+    assert len(table.tidy) == 16
+
+
+def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
+    place = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    rows = pd.concat([swept(), pd.DataFrame([place | {"loss": "blob-ssim", "status": "missing"}])], ignore_index=True)
+    nothing = pd.DataFrame([place | {"loss": "blob-ssim", "weight": math.nan, "competitive": False}])
+    table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True))
+    assert table.blocks[0].cells.iloc[-1].tolist() == ["blob-ssim", *["–"] * 5]
+    assert table.notes[-1] == "blob-ssim: missing."
+
+
+def test_a_weight_that_the_cells_do_not_have_is_told() -> None:
+    table = tables.sweep(swept(), chosen().assign(used=[1, 0.1, 10]))
+    assert table.blocks[0].cells["chosen"].tolist()[1:] == ["1", "0.1 (none competes)", "0.1 (the cells have 10)"]

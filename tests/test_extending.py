@@ -1,0 +1,63 @@
+"""CONTRIBUTING.md's word is kept: a loss and a backbone are added to a copy of the tree, two files each, and run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from tiny import NO_CELLS
+
+ROOT = Path(__file__).parents[1]
+
+
+def insert(path: Path, before: str, text: str) -> None:
+    """Add lines to a file, in front of a line that it has once."""
+    content = path.read_text(encoding="utf-8")
+    assert content.count(before) == 1, f"{before!r} in {path}"
+    path.write_text(content.replace(before, text + before), encoding="utf-8")
+
+
+def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) -> None:
+    for name in ("batchcam", "bench"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/config", ".dvcignore", ".gitignore"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+
+    names = tmp_path / "bench/names.py"
+    insert(names, '        Loss("rrr",', '        Loss("corner-l2", "control", "every class has a corner"),\n')
+    insert(names, '        Backbone("resnet18", ', '        Backbone("wide_cnn", "WideCNN", "paper", 12),\n')
+    losses = tmp_path / "bench/cell/losses.py"
+    insert(
+        losses,
+        '    "noise": _noise,\n',
+        '    "corner": lambda P: blob(2 * P.shape[-1])[: P.shape[-1], : P.shape[-1]].expand_as(P),\n',
+    )
+    insert(tmp_path / "bench/cell/backbones.py", '    "resnet18": _resnet18,\n', '    "wide_cnn": _simple_cnn,\n')
+
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["grid"] = {"dataset": ["digits"], "backbone": ["wide_cnn"], "loss": ["corner-l2"], "resolution": [12]}
+    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS) | {"timing": {"devices": []}}
+    content["weights"]["corner-l2"], content["road"]["wide_cnn"] = 1, []
+    few = {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
+    content["training"]["wide_cnn"] = content["training"]["simple_cnn"] | few
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    for command in (("bench", "run", "--jobs", "1"), ("dvc", "repro")):
+        ran = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+    cells = (tmp_path / "results/quick/cells.csv").read_text().splitlines()
+    assert [line.split(",")[:6] for line in cells[1:]] == [
+        ["digits", "wide_cnn", "corner-l2", "12", seed, "ok"] for seed in ("0", "1")
+    ]
+    assert "WideCNN" in (tmp_path / "results/quick/tables/accuracy.md").read_text()
+    made = json.loads((tmp_path / "runs/quick/digits-wide_cnn-corner-l2-12/metrics.json").read_text())
+    assert [row["seed"] for row in made] == [0, 1]

@@ -1,0 +1,182 @@
+"""The tree is the pipeline: what a stage runs is what it depends on, imports make no loop, and modules stay short."""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("batchcam", "bench")
+
+#: The module whose imports a stage runs.
+ENTRIES = {
+    "prepare": ["bench.prepare.datasets"],
+    "cell": ["bench.run.cells"],
+    "control": ["bench.run.cells"],
+    "decoy": ["bench.run.cells"],
+    "place": ["bench.run.cells"],
+    "sweep": ["bench.run.sweep"],
+    "bounds": ["bench.bounds"],
+    "time": ["bench.timing.run", "bench.timing.test_suite"],
+    "collect": ["bench.report.collect"],
+    "report": ["bench.report.page"],
+}
+#: What a stage may import without depending on it, as it cannot change what the stage makes: the schema, whose values
+#: are parameters; names; words for errors; renaming files; showing progress; and what resumes and signs a cell.
+HARMLESS = {
+    *("bench", "bench.params", "bench.names", "bench.errors", "bench.files", "bench.progress", "bench.display"),
+    *("bench.run", "bench.run.cells", "bench.run.provenance"),
+}
+#: The same of one stage alone. `time`: of bench/cell it names what a step runs, since a new metric must not cost an
+#: hour of timing. `prepare`: of batchcam it uses the checks of arguments, and the others come with the package.
+HARMLESS_TO = {
+    "time": ("bench.cell", "bench.cell.data", "bench.cell.decoys"),
+    "prepare": ("batchcam", "bench.cell"),
+}
+
+
+def modules(root: Path = ROOT) -> dict[str, Path]:
+    """Every module of the project by its name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path, known: dict[str, Path], *, lazily: bool = True) -> set[str]:
+    """The modules of the project that a file imports; without `lazily`, only while it is itself imported."""
+    found = set(_names(path.read_text(encoding="utf-8"), lazily=lazily))
+    packages = {name.rpartition(".")[0] for name in found & set(known)}  # importing a.b runs a too
+    return (found | packages) & set(known)
+
+
+@functools.cache
+def _names(text: str, *, lazily: bool) -> set[str]:
+    """All that a module's text imports: `from a import b` is both a and a.b."""
+    found: set[str] = set()
+    tree = ast.parse(text)
+    for node in ast.walk(tree) if lazily else _at_import(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run while a module is imported: not the bodies of functions, nor what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _at_import(child)
+
+
+def closure(entries: list[str], root: Path = ROOT) -> set[str]:
+    """All modules of the project that these import, directly or not."""
+    known, found, waiting = modules(root), set[str](), list(entries)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += imported(known[name], known)
+    return found
+
+
+@functools.cache
+def pipeline() -> dict[str, Any]:
+    """Every stage of both dvc.yaml files."""
+    stages: dict[str, Any] = {}
+    for path in ("dvc.yaml", "data/dvc.yaml"):
+        stages |= yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+def undeclared(stage: str, root: Path = ROOT) -> list[str]:
+    """The files that a stage runs without depending on them."""
+    deps = [dep for dep in pipeline()[stage]["deps"] if "$" not in dep]
+    known = modules(root)
+    allowed = HARMLESS | {*HARMLESS_TO.get(stage, ())}
+    if stage == "prepare":
+        allowed |= {name for name in known if name.startswith("batchcam.")}
+    files = [known[name].relative_to(root).as_posix() for name in closure(ENTRIES[stage], root) - allowed]
+    return sorted(file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
+
+
+def test_every_stage_has_its_entry() -> None:
+    assert set(pipeline()) == set(ENTRIES)
+
+
+@pytest.mark.parametrize("stage", ENTRIES)
+def test_a_stage_depends_on_every_module_that_it_runs(stage: str) -> None:
+    assert undeclared(stage) == []
+
+
+@pytest.mark.parametrize("stage", ENTRIES)
+def test_what_a_stage_depends_on_exists_and_is_run(stage: str) -> None:
+    run = {path.relative_to(ROOT).as_posix() for name, path in modules().items() if name in closure(ENTRIES[stage])}
+    for dep in pipeline()[stage]["deps"]:
+        if "$" not in dep:
+            assert (ROOT / dep).exists(), dep
+            assert any(file == dep or file.startswith(f"{dep}/") for file in run), f"{stage} does not run {dep}"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project's modules, to be broken."""
+    for name, path in modules().items():
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        assert name in modules(tmp_path)
+    return tmp_path
+
+
+def test_a_module_that_is_moved_out_of_a_stage_is_found(copy: Path) -> None:
+    (copy / "bench/cell/saliency.py").rename(copy / "bench/saliency.py")
+    path = copy / "bench/cell/evaluation.py"
+    path.write_text(path.read_text().replace("from bench.cell import saliency", "from bench import saliency"))
+    assert undeclared("cell", copy) == ["bench/saliency.py"]
+    assert "bench/saliency.py" in undeclared("sweep", copy)
+
+
+def test_an_import_that_is_added_is_found_also_inside_a_function(copy: Path) -> None:
+    path = copy / "bench/cell/images.py"
+    path.write_text(path.read_text() + "\n\ndef f():\n    from bench.report import tables\n    return tables\n")
+    assert "bench/report/tables.py" in undeclared("cell", copy)
+
+
+def test_imports_make_no_loop() -> None:
+    known = modules()
+    graph = {name: imported(path, known, lazily=False) - {name} for name, path in known.items()}
+    # A package and what it gathers: the package's name is in every import of its parts.
+    graph = {name: {other for other in others if not name.startswith(f"{other}.")} for name, others in graph.items()}
+    done: set[str] = set()
+    while free := [name for name, others in graph.items() if name not in done and others <= done]:
+        done |= set(free)
+    assert sorted(set(graph) - done) == []
+
+
+def test_batchcam_never_imports_bench_and_names_never_import_torch() -> None:
+    known = modules()
+    assert not [name for name in closure(["batchcam"]) if name.startswith("bench")]
+    for name in ("bench.names", "bench.paper", "bench.params", "bench.__main__"):
+        assert "torch" not in known[name].read_text(encoding="utf-8").partition("class ")[0].replace("needs torch", "")
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_tests_mirror_the_tree() -> None:
+    folders = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()} | {"batchcam"}
+    assert folders == {path.name for path in (ROOT / "tests").iterdir() if list(path.glob("test_*.py"))}
