@@ -166,7 +166,7 @@ class Params(_Section):
         _need("training", self.training, self.sweep.backbone, "sweep.backbone has")
         _need("weights", self.weights, self.sweep.loss, "sweep.loss has")
         for loss in WEIGHTLESS:
-            if self.weights.get(loss, 0) != 0:  # type: ignore[call-overload]
+            if self.weights.get(loss, 0) != 0:
                 raise ValueError(f"weights.{loss} must be 0: {loss} has none")
         for name, section in [*self.sections().items(), ("sweep", self.sweep)]:
             for backbone in section.backbone:
