@@ -12,13 +12,14 @@ from toys import batch, relative_error, toy
 
 import batchcam
 from bench.cell import backbones
+from bench.names import BACKBONES
 
 MODELS = ["relu", "batchnorm", "gelu_norms", "simple_cnn", "resnet18", "convnextv2_tiny"]
 
 
 def build(name, dtype=torch.float64):
     """A model in eval mode, the layer, a batch, and its targets."""
-    if name not in backbones.NAMES:
+    if name not in BACKBONES:
         model = toy(name, dtype)
         return model, model.layer, *batch(dtype=dtype)
     model, layer = backbones.build(name, 23, num_classes=10)

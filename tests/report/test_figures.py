@@ -50,7 +50,7 @@ def test_floors_and_the_grids_own_ceiling_are_lines_of_the_ssim_plot() -> None:
 
 
 def test_the_saliency_figure_has_a_panel_for_each_metric_that_was_measured_and_a_line_for_each_loss() -> None:
-    cells = cells_of("ce", "rrr", "batchcam-l2").assign(road=None, decoy_mass=None)
+    cells = cells_of("ce", "rrr", "batchcam-l2").assign(road=None, decoy_mass=None, coherence=0.0)  # 0 is measured
     with figures.style():
         figure = figures.saliency(cells)
         assert nothing_is_cut(figure)
