@@ -51,7 +51,7 @@ def test_no_random_map_is_better_than_the_ceiling_and_a_finer_grid_is() -> None:
     "BATCHCAM_DATA_MIRROR" not in os.environ, reason="set BATCHCAM_DATA_MIRROR to a copy of the official MNIST files"
 )
 def test_mnist_at_23_px_has_the_published_bounds(tmp_path: Path) -> None:
-    data = datasets.load(datasets.prepare("mnist", tmp_path))
+    data = load(datasets.prepare("mnist", tmp_path))
     P = prototypes(data.train, 23)
     shares = torch.bincount(data.test.labels) / len(data.test.labels)
     # Measured independently of this code; another antialiasing moves them by up to .004.

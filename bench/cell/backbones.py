@@ -24,7 +24,7 @@ LEAST_GRID = 3
 #: ImageNet stems and patches shrink by 32, so a smaller image leaves nothing to look at.
 IMAGENET_LEAST = 32
 
-#: To what ConvNeXt's smaller images are enlarged: its strides of 4, 2 and 2 leave 3×3 of it.
+#: The side to which ConvNeXt's smaller images are enlarged: strides of 4, 2 and 2 leave 3×3.
 ENLARGED = 48
 
 
@@ -55,7 +55,7 @@ class SimpleCNN(nn.Module):
             *_convolution(64, 128),
         )
         self.head = nn.Sequential(
-            # Over one pixel it changes nothing, yet its backward pass took a tenth of an explanation at 23 px.
+            # Pooling over one pixel changes nothing, yet its backward pass took a tenth of an explanation at 23 px.
             nn.AvgPool2d(kernel) if kernel > 1 else nn.Identity(),
             nn.Flatten(),
             nn.Linear(128 * pooled * pooled, 128),
@@ -81,7 +81,7 @@ def _resnet18(resolution: int, num_classes: int, in_channels: int, earlier: int 
     """timm's ResNet-18; below 32 px with a 3×3 stem of stride 1 and no max-pool, as is usual for CIFAR.
 
     A stem of stride 2 halves the work of a cross-entropy step, but then the map is read at layer3, and the second
-    derivative through layer4 costs it again: 58 (stride 1, layer4) against 62 images/s of a guided step at 23 px.
+    derivative through layer4 costs as much again: a guided step at 23 px runs at 62 images/s, with stride 1 at 58.
     """
     import timm
 
@@ -97,9 +97,10 @@ def _resnet18(resolution: int, num_classes: int, in_channels: int, earlier: int 
 def _convnextv2_tiny(resolution: int, num_classes: int, in_channels: int, earlier: int = 0) -> Backbone:
     """timm's ConvNeXt-V2-Tiny; below 32 px the image is first enlarged to 48 px, the least with 3×3 at stages[-2].
 
-    Of the ways to run at 23 px this has the deepest map for the work. Images/s of a guided step (SSIM, batch 16, two
-    cores): 37; at 32 px, with the map at stages[1] and the second derivative through what follows, 28; at 64 px, 22.
-    Plain steps with `output_stride=8` 36 and with patch 1 12, and with `output_stride` only stages[0] has 3×3.
+    Of the ways to run at 23 px, this one gives the deepest map for the least work. Images/s of a guided step (SSIM,
+    batch 16, two cores): 37; enlarged to 32 px, with the map at stages[1] and the second derivative through what
+    follows, 28; to 64 px, 22. A cross-entropy step with `output_stride=8` reaches 36, where only stages[0] has 3×3, and
+    with patch 1, 12.
     """
     import timm
 
@@ -119,7 +120,7 @@ _MAKERS: dict[str, Callable[[int, int, int], Backbone]] = {
     "simple_cnn": _simple_cnn,
     "resnet18": _resnet18,
     "convnextv2_tiny": _convnextv2_tiny,
-    # The same networks with the map read one stage earlier: whether it is the place that matters.
+    # The same networks with the map read one stage earlier, to see how much depends on the place.
     "resnet18_earlier": partial(_resnet18, earlier=1),
     "convnextv2_tiny_earlier": partial(_convnextv2_tiny, earlier=1),
 }

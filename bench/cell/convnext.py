@@ -41,7 +41,7 @@ class DepthwiseConv2d(nn.Conv2d):
 class _OnePixel(torch.autograd.Function):
     """A depthwise conv2d of (N,K,1,1) with padding; its weight gradient is Σ_n g_n · x_n at the centre, 0 elsewhere.
 
-    The gradient of x stays the convolution's own, for what is differentiated twice to keep its last bit as well.
+    The gradient of x is the convolution's own, so that what is differentiated twice keeps its bits, too.
     """
 
     @staticmethod

@@ -16,7 +16,7 @@ def prepare_device(params: Params) -> torch.device:
     # Where CUDA has no deterministic kernel, torch warns.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    # A guard against reading what was never written; equal bits do not need it. Its type stub lacks it.
+    # That would fill new memory in case it is read before it is written; equal bits do not need it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # TF32 keeps 10 bits: too few for SSIM, which subtracts nearly equal convolutions.
     torch.backends.cudnn.allow_tf32 = False

@@ -14,7 +14,7 @@ from bench.cell import saliency
 from bench.cell.road import road
 
 BATCH = 120
-PROBED = 1000  # test images whose maps are looked at closely: the first of a fixed random order
+PROBED = 1000  # test images whose maps are examined closely: the first of a fixed random order
 ROAD_IMAGES = 100  # of the probed ones
 
 
@@ -26,11 +26,11 @@ class Explained(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """The test images whose maps are looked at closely, S of them; `patch` and `repainted` only with decoys."""
+    """The test images whose maps are examined closely, S of them; `patch` and `repainted` only with decoys."""
 
     images: Tensor  # (S,1,px,px) in [0, 1]
     labels: Tensor  # (S,) long
-    ink: Tensor  # (S,px,px) in {0, 1}: where the image without its decoy shows something
+    ink: Tensor  # (S,px,px) in {0, 1}: the foreground of the image without its decoy
     patch: Tensor | None  # (S,px,px) in [0, 1]: how much of a pixel the decoy covers
     repainted: Tensor | None  # the images with another grey in the patch
 

@@ -21,12 +21,12 @@ def resize(images: Tensor, resolution: int) -> Tensor:
 
 
 def ink(images: Tensor) -> Tensor:
-    """Where an image shows something: images (N,1,px,px) → float32 (N,px,px), 1 on the foreground and 0 elsewhere."""
+    """The foreground of images: (N,1,px,px) → float32 (N,px,px), 1 where a pixel is ink and 0 elsewhere."""
     return (images[:, 0] > INK).float()
 
 
 def blob(resolution: int) -> Tensor:
-    """A Gaussian in the centre of an image, (px,px), 1 at its top; σ is a quarter of the side."""
+    """A Gaussian in the centre of an image, (px,px), 1 at its peak; σ is a quarter of the side."""
     axis = torch.linspace(-1, 1, resolution)
     return torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 0.5**2))
 

@@ -25,14 +25,14 @@ class Inputs(NamedTuple):
     prototypes: Tensor  # (classes,px,px), of the whole training split
     clean_prototypes: Tensor | None  # of the same images without decoys; None where there are none
     clean_test_images: Tensor | None
-    train_ink: Tensor | None  # (N,px,px), for a loss that is told of it
+    train_ink: Tensor | None  # (N,px,px), for a masked loss
     probe: Probe
 
 
 def inputs(
     source: Path, cell: Cell, settings: Training, device: torch.device, tried: Literal["test", "validation"] = "test"
 ) -> Inputs:
-    """The images of a cell, resized once; `tried` is the split that stands for the test images."""
+    """The images of a cell, resized once; `tried` is the split that the model is tested on."""
     dataset = load(source)
     train = _part(cell, dataset, "train", settings.train_images)
     test = _part(cell, dataset, tried, settings.test_images)

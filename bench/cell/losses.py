@@ -1,4 +1,4 @@
-"""The regularisers by name: the paper's six, controls that a sceptic asks for, and two published baselines.
+"""The regularisers by name: the paper's six, controls that a sceptic would ask for, and two published baselines.
 
 Each is cross-entropy + weight · regulariser; bench/names.py lists them all. A control differs from `prototype-ssim` in
 one thing alone, its weight or its prototypes. The baselines are guided by a mask of each image, its ink, where the
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     logits: Tensor  # y, (N,classes)
     labels: Tensor  # (N,) long
     images: Tensor  # (N,1,px,px) in [0, 1]
-    ink: Tensor | None  # (N,px,px) in {0, 1}, for a loss that is masked
+    ink: Tensor | None  # (N,px,px) in {0, 1}, for a masked loss
 
 
 Regularizer = Callable[[Batch], Tensor]
@@ -85,7 +85,7 @@ def rrr(batch: Batch) -> Tensor:
     """Right for the right reasons, on maps: mean over i of Σ (A↓_i ⊙ M_i)², a scalar ≥ 0.
 
     M is the Grad-CAM of the predicted class without ReLU, min-max normalised at its own h×w; A is 1 on the background,
-    and A↓ its mean over each cell of that grid. Ross et al. 2017 (arXiv 1703.03717) with Grad-CAM in the place of the
+    and A↓ its mean over each cell of that grid. Ross et al. 2017 (arXiv 1703.03717) with Grad-CAM in place of the
     input gradient, after Schramowski et al. 2020 (arXiv 2001.05371).
     """
     assert batch.ink is not None  # by MASKED

@@ -1,4 +1,4 @@
-"""What a training step minimises: cross-entropy, and a regulariser of the maps beside it."""
+"""What a training step minimises: cross-entropy plus a weighted regulariser of the maps."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def objective(
 ) -> Tensor:
     """Cross-entropy + weight · regulariser of a batch, a scalar.
 
-    `ink` (N,px,px) is where the images show something, for a regulariser that is told of it.
+    `ink`, (N,px,px), is the foreground of the images, for a regulariser that is guided by it.
 
     On a GPU the forward pass runs under bfloat16 autocast. On a CPU it does not: without bfloat16 instructions it was
     twelve times slower (ResNet-18 at 56 px, 8 against 101 images/s).

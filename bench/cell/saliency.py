@@ -42,7 +42,7 @@ def specificity(maps: Tensor, ink: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         maps: M, (N,H,W).
-        ink: (N,H,W), floating point in [0, 1]: where each image shows something.
+        ink: (N,H,W), floating point in [0, 1]: the foreground of each image.
         labels: y, (N,) long.
 
     Returns:
@@ -107,7 +107,7 @@ def flipped(before: Tensor, after: Tensor) -> Tensor:
     """Whether the predicted class changes: f_i = [argmax before_i ≠ argmax after_i].
 
     Where only the grey of the decoy's patch differs between the two, the mean of f is the decoy flip rate: lower is
-    better, and as it looks at predictions alone, no map can improve it by its looks.
+    better. It depends on predictions alone, so no map can improve it by looking good.
 
     Args:
         before, after: logits, (N,C).

@@ -63,16 +63,16 @@ def _timing(params: Params, device: DeviceName) -> pd.DataFrame:
 
 def _sweep(params: Params, cell: Cell) -> list[dict[str, Any]]:
     """A row for every weight and seed of a sweep, or one that says why there is none."""
-    path, place = params.sweep_file(cell), cell._asdict()
+    path, key = params.sweep_file(cell), cell._asdict()
     if not path.is_file():
-        return [{**place, "status": "missing"}]
+        return [{**key, "status": "missing"}]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["parameters"] != params.sweep_settings(cell):
-            return [{**place, "status": "stale"}]
-        return [{**place, **row} for row in content["rows"]]
+            return [{**key, "status": "stale"}]
+        return [{**key, **row} for row in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return [{**place, "status": "unreadable"}]
+        return [{**key, "status": "unreadable"}]
 
 
 def sweep_state(params: Params, cell: Cell) -> str:

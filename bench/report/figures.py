@@ -151,7 +151,7 @@ def front(swept: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px"
     weights = ", ".join(f"{w:g}" for w in sorted(set(swept["weight"].dropna()) - {0.0}))
     weights += f"; not shown where accuracy is more than {_FRONT * 100:g} points below the best"
-    note = "Means over seeds. The number stands at the largest weight that is shown, a ring around the chosen one."
+    note = "Means over seeds. The number is the largest weight that is shown; the ring is around the chosen one."
     figure.suptitle(f"{setting}: accuracy against maps, weights {weights}\n{note}", fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
@@ -224,7 +224,7 @@ def _bounds(panel: Axes, bounds: pd.DataFrame, backbone: str, dashes: Mapping[st
 
 
 def _keys() -> list[Line2D]:
-    """What the dots stand for."""
+    """What the dots are."""
     return [
         Line2D([], [], linestyle="", marker="o", color=_POINT, markersize=3.5, label="one seed"),
         Line2D([], [], marker="D", color=_MEAN, markersize=4.5, label="mean and 95 % t interval over seeds"),

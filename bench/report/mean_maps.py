@@ -44,7 +44,7 @@ class Classes(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of a figure: its label, and maps (classes,px,px), or the word that stands in their place."""
+    """One row of a figure: its label, and maps (classes,px,px), or the word in place of them."""
 
     label: str
     maps: Tensor | str
@@ -137,8 +137,8 @@ def drawn(classes: Classes, blocks: Sequence[Block], title: str, note: str, side
     """The class prototypes and, below, blocks of rows of maps, a column per class.
 
     Args:
-        classes: what stands in the columns.
-        blocks: each with the name that stands beside it, or "".
+        classes: the columns.
+        blocks: each with the name beside it, or "".
         title, note: above, and in small letters below.
         side: of a map, in inches.
     """

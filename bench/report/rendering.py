@@ -61,12 +61,12 @@ def write(table: Table, directory: Path) -> None:
 
 def markdown(table: Table) -> str:
     """Titles, tables and notes in GitHub's Markdown."""
-    parts = [part for block in table.blocks for part in (f"**{block.title}**", grid(block.cells))]
+    parts = [part for block in table.blocks for part in (f"**{block.title}**", markdown_table(block.cells))]
     return "\n\n".join([*parts, "\n".join(f"* {note}" for note in table.notes)]) + "\n"
 
 
-def grid(cells: pd.DataFrame) -> str:
-    """Cells of text as a table in GitHub's Markdown: words to the left, numbers to the right."""
+def markdown_table(cells: pd.DataFrame) -> str:
+    """Text as a table in GitHub's Markdown: words to the left, numbers to the right."""
     escaped = cells.map(lambda text: " ".join(text.split()).replace("|", "\\|"))
     return escaped.to_markdown(index=False, disable_numparse=True, colalign=_sides(cells))
 

@@ -1,7 +1,7 @@
 """The tables of what the cells and sweeps measured: accuracy, reconstruction, saliency and the weights.
 
-A missing number is told where it would stand, and the reason below the table. Losses keep the grid's order and no value
-is set in bold: which loss is best is a question for a test, not for a typeface.
+In place of a missing number there is a word, and the reason is below the table. Losses keep the grid's order and no
+value is set in bold: which loss is best is a question for a test, not for a typeface.
 """
 
 import math
@@ -158,7 +158,7 @@ def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
 
 
 def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """A row for each loss, a column for each weight; ce stands under weight 0."""
+    """A row for each loss, a column for each weight; ce has weight 0."""
     weights = sorted(rows["weight"].dropna().unique())
     lines = []
     for (loss,), here in groups(rows, ["loss"]):
@@ -176,7 +176,7 @@ def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: Metric) -> pd.D
 
 
 def _untried(rows: pd.DataFrame, weight: float) -> str:
-    """What stands in place of a mean of a loss at a weight."""
+    """Why a loss has no mean at a weight, in a word."""
     tried = rows[rows["weight"] == weight]
     if len(finished(tried)) < len(tried):
         return "failed"

@@ -131,7 +131,7 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
 
 
 def _line(contender: str) -> dict[str, Any]:
-    """How a contender is drawn: the floor as a broad grey band to stand on."""
+    """How a contender is drawn: the floor as a broad grey band."""
     if contender == FORWARD:
         return {"color": _FLOOR_COLOUR, "linewidth": 5, "marker": "o", "alpha": 0.5, "solid_capstyle": "round"}
     colour, marker = _LOOKS[contender]

@@ -31,7 +31,7 @@ from bench.report.timing_rows import GROUP
 _MAPS = (FORWARD, LOOP, AUTOGRAD_LOOP, GRAD_CAM, EXPLAIN, EXPLAIN_ALL)
 #: Whose growth is shown.
 GROWN = (FORWARD, GRAD_CAM, EXPLAIN, EXPLAIN_ALL)
-#: The part of a call that makes the map: whose column it stands in, and where it was measured.
+#: Of the part of a call that makes the map: the column, and the contender whose time it is.
 _ALONE = {
     LOOP: LOOP,
     AUTOGRAD_LOOP: AUTOGRAD_LOOP,
@@ -171,8 +171,8 @@ def _absent(rows: pd.DataFrame) -> list[str]:
     notes = []
     for (contender, status), group in rows[rows["status"] != "ok"].groupby(["contender", "status"], sort=False):
         everywhere = len(group) == (rows["contender"] == contender).sum()
-        places = "" if everywhere else f" ({'; '.join(_where(row) for row in records(group))})"
-        notes.append(f"{contender}: {status}{places}.")
+        where = "" if everywhere else f" ({'; '.join(_where(row) for row in records(group))})"
+        notes.append(f"{contender}: {status}{where}.")
     return notes
 
 

@@ -152,3 +152,38 @@ def test_a_parameter_without_a_gradient_is_left_as_it_is() -> None:
     backbone, _, losses = trained("ce", lambda model: model.register_parameter("unused", nn.Parameter(torch.ones(3))))
     assert len(losses) == 1
     assert torch.equal(backbone.model.get_parameter("unused"), torch.ones(3))
+
+
+def test_a_gradient_of_one_step_is_not_used_in_the_next() -> None:
+    params = tiny({"epochs": 1})
+    data = inputs(DIGITS, CELL, params.training["simple_cnn"], torch.device("cpu"))
+    backbone = backbones.build("simple_cnn", CELL.resolution)
+    once = nn.Parameter(torch.ones(()))
+    backbone.model.register_parameter("once", once)
+    asked: list[Batch] = []
+
+    def regularizer(batch: Batch) -> Tensor:
+        asked.append(batch)
+        return once if len(asked) == 1 else torch.zeros(())
+
+    train(backbone, data, params.training["simple_cnn"], 0, regularizer, 1.0, "here", quietly)
+    assert len(asked) == 4
+    first_rate = 3e-3 / 25  # of the one-cycle schedule
+    assert 1 - once.item() == pytest.approx(first_rate * (1 + 0.05), rel=0.01)
+
+
+def test_a_gradient_of_another_layout_than_its_parameter_is_refused() -> None:
+    """torch's fused AdamW takes it, and updates the wrong elements."""
+
+    def other_layout(model: nn.Module) -> None:
+        model.to(memory_format=torch.channels_last)
+        weight = model.get_parameter("features.3.weight")
+
+        def lay_out(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            parameter.grad = parameter.grad.contiguous()
+
+        weight.register_post_accumulate_grad_hook(lay_out)
+
+    with pytest.raises(RuntimeError, match="assigned grad has data of a different size"):
+        trained("ce", other_layout)

@@ -10,8 +10,8 @@ from bench.report.collect import SWEPT
 # By hand: mean .93, s = .01, t = 4.302653, half-width .024841 = 4.302653 · .01 / √3
 ACCURACIES = [0.92, 0.93, 0.94]
 HALF = 0.0248414
-#: Which metric of cells.csv has which place.
-PLACES = list(METRICS)
+#: The metrics in the order of cells.csv.
+ORDER = list(METRICS)
 
 
 def rows(loss: str, statuses: list[str], dataset: str = "digits", backbone: str = "resnet18") -> list[dict[str, Any]]:
@@ -53,18 +53,18 @@ def swept(dataset: str = "digits") -> pd.DataFrame:
     for loss, weight, *accuracies in tried:
         for seed, accuracy in enumerate(accuracies):
             numbers = {"accuracy": accuracy, "epg_ink": accuracy / 2, "specificity": accuracy / 4} if accuracy else {}
-            place = {"dataset": dataset, "backbone": "simple_cnn", "resolution": 23}
+            setting = {"dataset": dataset, "backbone": "simple_cnn", "resolution": 23}
             status = "ok" if accuracy else "failed: NaN at step 3"
-            found.append({**place, "loss": loss, "weight": weight, "seed": seed, "status": status, **numbers})
+            found.append({**setting, "loss": loss, "weight": weight, "seed": seed, "status": status, **numbers})
     return pd.DataFrame(found, columns=[*SWEPT, *SWEPT_METRICS])
 
 
 def chosen() -> pd.DataFrame:
     """What is chosen of `swept`: at least .90 is asked for."""
     rows = [("prototype-l1", 1, 0.905, True), ("hint", 0.1, 0.7, False), ("rrr", 0.1, 0.93, True)]
-    place = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    setting = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
     return pd.DataFrame(
-        [place | dict(zip(("loss", "weight", "accuracy", "competitive"), r, strict=True)) for r in rows]
+        [setting | dict(zip(("loss", "weight", "accuracy", "competitive"), r, strict=True)) for r in rows]
     )
 
 

@@ -42,7 +42,7 @@ def test_dot_plot_shows_every_loss_each_seed_and_the_interval(kind: str) -> None
 def test_floors_and_the_grids_own_ceiling_are_lines_of_the_ssim_plot() -> None:
     figure = figures.reconstruction(cells_of("ce"), bounds(), "digits")
     panel = figure.axes[0]
-    # Lines across a panel; the ceiling of SimpleCNN's grid, .7, has no place in ResNet-18's.
+    # Lines across a panel; the ceiling of SimpleCNN's grid, .7, is not drawn for ResNet-18's.
     assert across(panel) == [0.4789, 0.4567]
     assert panel.get_title().endswith("3×3 grid")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -11,7 +11,7 @@ from drawn import nothing_is_cut, pixels, row_labels, words
 from bench.report.figures import style
 from bench.report.mean_maps import Classes, Measured, Row, drawn, paper_figure, rows_of
 
-#: Two classes of two bright pixels each, so that an error of place, class or scale shows.
+#: Two classes of two bright pixels each, so that an error of position, class or scale shows.
 PROTOTYPES = torch.zeros(2, 23, 23)
 PROTOTYPES[0, 3:5, 3], PROTOTYPES[1, 12, 20:22] = 0.5, 0.8
 CLASSES = Classes("fashion_mnist", 23, ("T-shirt/top", "Ankle boot"), PROTOTYPES)

@@ -124,8 +124,8 @@ def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: p
     (runs / "digits-resnet18-ce-23").rename(runs / "decoy_digits-resnet18-ce-23")
     (tree / "data/digits.safetensors").rename(tree / "data/decoy_digits.safetensors")
     page.report(tree / "params.yaml")
-    place = "decoy_digits-resnet18-23"
-    assert set(drawn) == {"front-digits-simple_cnn-23", f"mean-maps-{place}", f"saliency-{place}"}
+    setting = "decoy_digits-resnet18-23"
+    assert set(drawn) == {"front-digits-simple_cnn-23", f"mean-maps-{setting}", f"saliency-{setting}"}
     text = (results / "README.md").read_text("utf-8")
     assert "Maps on decoy digits, 23 px" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| hint") and "84.00" in line]

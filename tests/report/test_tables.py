@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from collected import HALF, PLACES, bounds, chosen, four_losses, rows, swept
+from collected import HALF, ORDER, bounds, chosen, four_losses, rows, swept
 
 from bench.report import tables
 from bench.report.frames import records
@@ -67,7 +67,7 @@ def test_a_cell_without_results_says_why(cells: pd.DataFrame) -> None:
 
 def test_reconstruction_columns_hold_their_metrics(cells: pd.DataFrame) -> None:
     row = tables.reconstruction(cells, bounds()).blocks[0].cells.iloc[0]
-    places = {
+    columns = {
         "L1 ↓": "l1",
         "L2 ↓": "l2",
         "SSIM ↑": "ssim",
@@ -76,10 +76,10 @@ def test_reconstruction_columns_hold_their_metrics(cells: pd.DataFrame) -> None:
         "class-mean L2 ↓": "class_mean_l2",
         "class-mean SSIM ↑": "class_mean_ssim",
     }
-    for heading, metric in places.items():
-        assert row[heading] == f"{0.93 - PLACES.index(metric) / 100:.3f} ± 0.025", heading
-    assert row["zero maps, %"] == f"{93 - PLACES.index('zero_map_rate'):.1f} ± 2.5"
-    assert row.index.tolist() == ["backbone", "loss", "n", *places, "zero maps, %"]
+    for heading, metric in columns.items():
+        assert row[heading] == f"{0.93 - ORDER.index(metric) / 100:.3f} ± 0.025", heading
+    assert row["zero maps, %"] == f"{93 - ORDER.index('zero_map_rate'):.1f} ± 2.5"
+    assert row.index.tolist() == ["backbone", "loss", "n", *columns, "zero maps, %"]
 
 
 def test_no_value_over_non_zero_maps_is_told_from_a_missing_cell(cells: pd.DataFrame) -> None:
@@ -133,7 +133,7 @@ def test_the_saliency_table_shows_decoys_where_there_are_some_and_road_where_it_
     assert float(second.cells.iloc[0][gap].split()[0]) == pytest.approx(lost, abs=0.006)
     headings = dict(zip([*decoy, *maps, "ROAD ↑", *left_out], [*DECOYED, *SALIENCY], strict=True))
     for heading, metric in headings.items():
-        mean = 0.93 - PLACES.index(metric) / 100
+        mean = 0.93 - ORDER.index(metric) / 100
         shown, rounding = float(second.cells.iloc[0][heading].split()[0]), 0.5 if heading == "lone images" else 0.05
         assert shown == pytest.approx(mean * (100 if "%" in heading else 1), abs=rounding + 1e-9), heading
     assert second.cells.iloc[0]["decoy accuracy, % ↑"] == "78.00 ± 2.48"
@@ -171,9 +171,9 @@ def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen()
 
 
 def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
-    place = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
-    rows = pd.concat([swept(), pd.DataFrame([place | {"loss": "blob-ssim", "status": "missing"}])], ignore_index=True)
-    nothing = pd.DataFrame([place | {"loss": "blob-ssim", "weight": math.nan, "competitive": False}])
+    setting = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    rows = pd.concat([swept(), pd.DataFrame([setting | {"loss": "blob-ssim", "status": "missing"}])], ignore_index=True)
+    nothing = pd.DataFrame([setting | {"loss": "blob-ssim", "weight": math.nan, "competitive": False}])
     table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True))
     assert table.blocks[0].cells.iloc[-1].tolist() == ["blob-ssim", *["–"] * 5]
     assert table.notes[-1] == "blob-ssim: missing."

@@ -123,5 +123,5 @@ def test_reasons_are_told_with_their_groups_where_not_all_are_concerned(tmp_path
     made = content()
     made["benchmarks"].append(benchmark("captum", OURS, 100, batch=32))
     notes = timing_table.timing(written(made, tmp_path)).notes
-    place = "maps, ResNet-18 at layer4, 23 px, batch 8, 10 classes"
-    assert f"captum: not measured: captum is not installed ({place})." in notes
+    group = "maps, ResNet-18 at layer4, 23 px, batch 8, 10 classes"
+    assert f"captum: not measured: captum is not installed ({group})." in notes

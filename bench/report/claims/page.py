@@ -12,7 +12,7 @@ from bench.report.claims.catalogue import catalogue
 from bench.report.claims.rules import Rules
 from bench.report.claims.verdict import OVERALL, notes, number
 from bench.report.frames import Record, having, records
-from bench.report.rendering import NONE, grid
+from bench.report.rendering import NONE, markdown_table
 from bench.statistics import p_text
 
 
@@ -32,18 +32,18 @@ def markdown(frame: pd.DataFrame, rules: Rules) -> str:
         parts.append(f"## {claim.sentence[0].upper()}{claim.sentence[1:]} ({claim.source})")
         parts.append(f"Overall {overall['verdict']}: {overall['reason']}. {claim.reading(rules)}")
         if rows:
-            parts.append(grid(pd.DataFrame(_lines(rows, rules))))
+            parts.append(markdown_table(pd.DataFrame(_lines(rows, rules))))
     return "\n\n".join(parts) + "\n"
 
 
 def overview(frame: pd.DataFrame) -> str:
     """The verdict on each claim over all settings, as a table for readers."""
     overall = having(frame, dataset=OVERALL)[["claim", "source", "verdict", "reason"]]
-    return grid(overall.rename(columns={"reason": "settings"}))
+    return markdown_table(overall.rename(columns={"reason": "settings"}))
 
 
 def _lines(rows: Sequence[Record], rules: Rules) -> list[dict[str, str]]:
-    """A line for each setting; how many of its losses have which verdict stands in one cell."""
+    """A line for each setting, with the number of its losses that have each verdict."""
     lines, by_loss = [], list[str]()
     for row in rows:
         if row["loss"] in rules.family:

@@ -192,7 +192,7 @@ ONE_CELL = absent("ce", "missing")
 
 @functools.cache
 def everywhere() -> pd.DataFrame:
-    """Three backbones and two resolutions, in which the gains of each dataset hold in other places."""
+    """Three backbones and two resolutions, in which the gains of each dataset hold elsewhere."""
     kinds = {"all": "up up up", "one down": "up down up", "one flat": "up flat up", "two": "up up"}
     gains, made = ["accuracy", "l1", "l2", "ssim"], []
     for dataset, by_backbone in kinds.items():
