@@ -1,6 +1,8 @@
 """Checks of arguments: each raises `TypeError` or `ValueError` with one sentence that names what was found."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Collection
 
 import torch
@@ -47,7 +49,15 @@ def check_same_size(name: str, maps: Tensor, reference_name: str, reference: Ten
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise unless `value` is one of the choices; name them, and the nearest."""
-    if value not in choices:
+    if value not in tuple(choices):  # a tuple, since the value may be anything, also what has no hash
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}{hint}")
+
+
+def warn(message: str) -> None:
+    """Warn the code that called the package, from however deep in it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__package__") == "batchcam":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

@@ -1,0 +1,137 @@
+"""Maps of a model that is run for them alone: in one pass of the whole batch, or image by image as a reference."""
+
+import contextlib
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from batchcam.cam import Method, check_method, grad_cam, raw_maps
+from batchcam.checks import check_class_indices, describe
+from batchcam.layouts import Layout
+from batchcam.precision import no_autocast
+from batchcam.recording import capture
+from batchcam.state import state_kept
+
+
+def explain(
+    model: nn.Module,
+    layer: nn.Module,
+    images: Tensor,
+    targets: Tensor | Literal["all"] | None = None,
+    relu: bool = True,
+    *,
+    method: Method = "grad_cam",
+    layout: Layout | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Logits and Grad-CAM maps for inference, at about the cost of the logits alone.
+
+    The backbone runs without a graph and only what comes after the layer with one. The model is used in the mode it
+    is in; that mode, its parameters' `.grad`, its buffers and torch's random state are afterwards what they were.
+    Works under `no_grad`, `inference_mode` and autocast.
+
+    Args:
+        model: maps images to logits, one tensor (N,C).
+        layer: the module of the model whose output, (N,K,h,w) by itself or by the layout, the map is read at.
+        images: the model's input, N first.
+        targets: the class of each image, (N,) long; None for the predicted one; "all" for every class.
+        relu: False leaves the negative evidence in.
+        method, layout: as for `grad_cam`.
+
+    Returns:
+        logits (N,C) as the model gave them, and raw maps (N,h,w) or (N,C,h,w) as from `grad_cam`; both without a graph.
+
+    Raises:
+        TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
+    """
+    _check_images(images)
+    with torch.inference_mode(False), torch.no_grad(), _uncached_autocast(images), state_kept(model, images.device):
+        images = _outside_inference_mode(images)
+        with capture(layer, layout=layout) as captured:
+            logits = _logits(model(images))
+        if targets is None:
+            targets = logits.argmax(dim=1)
+        elif isinstance(targets, Tensor):
+            targets = _outside_inference_mode(targets)
+        maps = grad_cam(captured.activations, logits, targets, relu=relu, method=method)
+    return logits.detach(), maps
+
+
+def grad_cam_loop(
+    model: nn.Module,
+    layer: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    create_graph: bool = False,
+    *,
+    method: Method = "grad_cam",
+    layout: Layout | None = None,
+) -> Tensor:
+    """Grad-CAM the old way, as a reference: for each image one forward and one full backward pass, with a hook.
+
+    The backward pass reaches every parameter, as `score.backward()` does, but leaves their `.grad` alone. What is
+    kept of the model's state, and the errors, are those of `explain`.
+
+    Args:
+        model, layer, images: as for `explain`.
+        targets: the class of each image, (N,) long.
+        create_graph: let gradients flow through the maps into the parameters.
+        method, layout: as for `grad_cam`.
+
+    Returns:
+        Raw maps (N,h,w), equal to those of `grad_cam` where nothing mixes samples.
+    """
+    _check_images(images)
+    if len(images) == 0:
+        raise ValueError("images must hold at least one image, got an empty batch")
+    check_class_indices("targets", targets, len(images), None)
+    check_method(method)
+    maps = []
+    with torch.inference_mode(False), torch.enable_grad(), state_kept(model, images.device):
+        images, targets = _outside_inference_mode(images), _outside_inference_mode(targets)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for i, image in enumerate(images):
+            with capture(layer, layout=layout) as captured:
+                logits = _logits(model(image[None]))
+            check_class_indices("targets", targets, len(images), logits.shape[1])
+            with no_autocast(images):
+                maps.append(
+                    raw_maps(
+                        captured.activations,
+                        logits,
+                        targets[i : i + 1],
+                        create_graph=create_graph,
+                        method=method,
+                        layout=layout,
+                        others=parameters,
+                    )
+                )
+        return torch.cat(maps)
+
+
+def _check_images(images: object) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, N first, got {describe(images)}")
+
+
+def _logits(output: Any) -> Tensor:
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise ValueError(f"the model must put out logits as one tensor (N,C), got {describe(output)}")
+    return output
+
+
+def _outside_inference_mode(tensor: Tensor) -> Tensor:
+    """An inference tensor cannot be saved for a backward pass; its copy can."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _uncached_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """The autocast that is on, if one is, without its cache.
+
+    Weights that autocast casts under no_grad must not stay in its cache: a training step in the same autocast block
+    would find them there without their graph, and train nothing.
+    """
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return contextlib.nullcontext()
+    return torch.autocast(device, torch.get_autocast_dtype(device), cache_enabled=False)
