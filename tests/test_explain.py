@@ -1,7 +1,9 @@
 """explain and grad_cam_loop leave no trace: state kept, threads apart, nothing of the backbone in a graph."""
 
 import contextlib
+import copy
 import threading
+import time
 
 import pytest
 import torch
@@ -254,6 +256,151 @@ def test_threads_that_overlap_put_back_what_was_there_before_both(run, changing)
 
     in_threads(explain_and_leave, explain_and_leave)
     assert state_of(model) == before
+
+
+class Own(nn.Module):
+    """A module of one's own: nobody knows whether it draws or writes, until it does."""
+
+    def forward(self, x):
+        return x
+
+
+def beside(work, explain, times):
+    """What `work` returns when another thread explains as long as it runs."""
+    done = threading.Event()
+
+    def explain_on():
+        count = 0
+        while not done.is_set() or count < times:
+            explain()
+            count += 1
+
+    def then_stop():
+        try:
+            return work()
+        finally:
+            done.set()
+
+    return in_threads(then_stop, explain_on)[0]
+
+
+def drawn():
+    """Random numbers, with a moment for other threads between them."""
+    numbers = []
+    for _ in range(500):
+        numbers.append(torch.rand(1, dtype=torch.float64).item())
+        time.sleep(1e-5)
+    return numbers
+
+
+@pytest.mark.parametrize("kind", ["torch's modules", "own module", "training"])
+def test_where_nothing_is_drawn_the_random_numbers_of_other_threads_go_on(kind):
+    """Each explanation used to set the generator back: 1,950 of 2,000 numbers were repeated."""
+    model, (images, targets) = toy("batchnorm"), batch(1)
+    if kind == "own module":
+        model.act = nn.Sequential(model.act, Own())
+    model.train(kind == "training")
+    torch.manual_seed(1)
+    expected = drawn()
+
+    def draw():
+        torch.manual_seed(1)
+        return drawn()
+
+    for run in RUNS.values():
+        assert beside(draw, lambda run=run: run(model, images, targets), 5) == expected
+
+
+def test_what_another_thread_draws_is_not_set_back_where_the_model_draws_too():
+    model, (images, targets) = toy("relu", dropout=0.5).train(), batch(1)
+    numbers = beside(drawn, lambda: batchcam.explain(model, model.layer, images, targets), 20)
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("mode", ["alone", "beside another thread"])
+def test_the_random_state_is_set_back_beside_a_thread_that_draws_nothing(mode):
+    model, (images, targets) = toy("relu", dropout=0.5).train(), batch()
+    before = torch.get_rng_state()
+    wait = threading.Event()
+    other = threading.Thread(target=wait.wait)
+    if mode != "alone":
+        other.start()
+    drawn = []
+    model.act.register_forward_hook(lambda *_: drawn.append(torch.get_rng_state()))
+    model.pool.register_forward_hook(lambda *_: drawn.append(torch.get_rng_state()))
+    for _ in range(3):
+        batchcam.explain(model, model.layer, images, targets)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(drawn[0], drawn[1])
+    wait.set()
+
+
+@pytest.mark.parametrize("threads", ["alone", "two"])
+def test_an_explanation_inside_an_explanation_sets_back_its_own(threads):
+    """Part of the model is explained while the whole is, on copies of the copies."""
+    model, (images, targets) = toy("batchnorm", dropout=0.5).train(), batch()
+    part = nn.Sequential(model.norm, nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+    steps = []
+
+    def inner(x):
+        steps.append(int(model.norm.num_batches_tracked))
+        batchcam.explain(part, model.norm, torch.rand(2, 4, 5, 5).double())
+        steps.append(int(model.norm.num_batches_tracked))
+        return x
+
+    model.pool = nn.Sequential(Apply(inner), model.pool)
+    before = state_of(model)
+    runs = [lambda: RUNS["explain"](model, images, targets)] * (2 if threads == "two" else 1)
+    in_threads(*runs) if threads == "two" else runs[0]()
+    assert state_of(model) == before
+    assert steps == [1, 1] * len(runs)
+
+
+def test_another_thread_may_train_the_model_meanwhile():
+    """BatchNorm used to count 3 of 30 steps: it wrote into the copies that an explanation forgets."""
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    model.norm.register_buffer("steps", torch.zeros(1))
+    model.norm.register_forward_hook(lambda norm, *_: norm.steps.add_(1) and None)
+    alone = copy.deepcopy(model)
+
+    def train(model=model):
+        for _ in range(30):
+            model.zero_grad()
+            F.cross_entropy(model(images), targets).backward()
+        return {name: buffer.tolist() for name, buffer in model.named_buffers()}
+
+    expected = train(alone)
+    kept = [id(m._buffers) for m in model.modules()]
+    assert beside(train, lambda: RUNS["explain"](model, images, targets), 20) == expected
+    assert int(model.norm.num_batches_tracked) == int(model.norm.steps) == 30
+    assert [id(m._buffers) for m in model.modules()] == kept
+    assert {type(m._buffers) for m in model.modules()} == {dict}
+
+
+def test_to_another_thread_a_model_that_is_explained_looks_as_ever():
+    """Its buffers can be listed, replaced, removed and saved meanwhile, and stay so."""
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    before = state_of(model)["buffers"]
+    seen = {}
+
+    def look():
+        seen["before"] = state_of(model)["buffers"]
+        seen["state"] = list(model.norm.state_dict())
+        model.norm.register_buffer("more", torch.ones(1))
+        del model.norm.running_var
+        model.norm.running_var = nn.Parameter(torch.ones(4).double(), requires_grad=False)
+        model.norm.running_mean = torch.ones(4).double()
+
+    def then(x):
+        in_threads(look)
+        return x
+
+    model.pool = nn.Sequential(Apply(then), model.pool)
+    RUNS["explain"](model, images, targets)
+    assert seen["before"] == before
+    assert seen["state"] == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert sorted(model.norm._buffers) == ["more", "num_batches_tracked", "running_mean"]
+    assert model.norm.running_mean.tolist() == [1, 1, 1, 1]
 
 
 # Autocast
