@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from batchcam.checks import check_choice, check_class_indices, check_float, warn
-from batchcam.layouts import Layout, arranged
+from batchcam.layouts import Layout, arranged, looks_channels_last
 from batchcam.precision import full_precision, no_autocast
+from batchcam.recording import Origin, origin_of
 
 Method = Literal["grad_cam", "hires_cam", "layer_cam"]
 
@@ -54,9 +55,9 @@ def grad_cam(
         TypeError, ValueError: tensors of other shapes or dtypes; a target out of range; an unknown method; logits that
             do not depend on the activations; with `create_graph`, activations that were recorded under `no_grad`.
     """
-    if layout is None:
-        layout = getattr(activations, "_batchcam_layout", None)
-    arranged(layout, "activations", activations)
+    origin = origin_of(activations)
+    layout = layout or origin.layout
+    check_activations(activations, layout, origin)
     check_float("logits", logits, "(N,C)")
     check_method(method)
     if len(logits) != len(activations):
@@ -66,7 +67,7 @@ def grad_cam(
             raise ValueError(f"targets must be a long tensor (N,) or 'all', got {targets!r}")
     else:
         check_class_indices("targets", targets, *logits.shape)
-    if create_graph and activations.is_leaf:
+    if create_graph and activations.is_leaf and not origin.frozen:
         raise ValueError(
             "create_graph needs activations with a graph behind them, but these were recorded under no_grad"
             " (or detached): the backbone would get no gradient"
@@ -119,6 +120,19 @@ def raw_maps(
     g = full_precision(arranged(layout, "the gradient", gradient))
     M = _METHODS[method](A, g)
     return M.relu() if relu else M
+
+
+def check_activations(activations: Tensor, layout: Layout | None, origin: Origin) -> None:
+    """Raise unless activations can be brought to (N,K,h,w); warn where their maps would mean little."""
+    A = arranged(layout, "activations", activations)
+    if A.shape[2:] == (1, 1):
+        warn("the activations are 1×1, so a map is one number and normalises to zero: choose an earlier layer")
+    suspicious = looks_channels_last(A) if origin.channels_last is None else origin.channels_last
+    if layout is None and suspicious:
+        warn(
+            f"the activations {tuple(A.shape)} look like (N,h,w,K): pass layout=batchcam.layouts.channels_last, or, if"
+            " they are (N,K,h,w), layout=lambda A: A"
+        )
 
 
 def check_method(method: str) -> None:

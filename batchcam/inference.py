@@ -1,16 +1,18 @@
 """Maps of a model that is run for them alone: in one pass of the whole batch, or image by image as a reference."""
 
 import contextlib
+import re
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from batchcam.cam import Method, check_method, grad_cam, raw_maps
+from batchcam.cam import Method, check_activations, check_method, grad_cam, raw_maps
 from batchcam.checks import check_class_indices, describe
 from batchcam.layouts import Layout
 from batchcam.precision import no_autocast
-from batchcam.recording import capture
+from batchcam.recording import Captured, capture, origin_of
 from batchcam.state import state_kept
 
 
@@ -45,15 +47,18 @@ def explain(
         TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
     """
     _check_images(images)
+    model = _unwrapped(model)
     with torch.inference_mode(False), torch.no_grad(), _uncached_autocast(images), state_kept(model, images.device):
         images = _outside_inference_mode(images)
-        with capture(layer, layout=layout) as captured:
-            logits = _logits(model(images))
+        captured, logits = _run(model, layer, images, layout)
         if targets is None:
             targets = logits.argmax(dim=1)
         elif isinstance(targets, Tensor):
             targets = _outside_inference_mode(targets)
-        maps = grad_cam(captured.activations, logits, targets, relu=relu, method=method)
+        activations = captured.activations
+        maps = grad_cam(activations, logits, targets, relu=relu, method=method)
+        if activations.is_leaf:
+            activations.requires_grad_(False)  # the layer may keep it
     return logits.detach(), maps
 
 
@@ -86,13 +91,14 @@ def grad_cam_loop(
         raise ValueError("images must hold at least one image, got an empty batch")
     check_class_indices("targets", targets, len(images), None)
     check_method(method)
-    maps = []
+    model, maps = _unwrapped(model), []
     with torch.inference_mode(False), torch.enable_grad(), state_kept(model, images.device):
         images, targets = _outside_inference_mode(images), _outside_inference_mode(targets)
         parameters = [p for p in model.parameters() if p.requires_grad]
         for i, image in enumerate(images):
-            with capture(layer, layout=layout) as captured:
-                logits = _logits(model(image[None]))
+            captured, logits = _run(model, layer, image[None], layout)
+            if i == 0:
+                check_activations(captured.activations, layout, origin_of(captured.activations))
             check_class_indices("targets", targets, len(images), logits.shape[1])
             with no_autocast(images):
                 maps.append(
@@ -107,6 +113,27 @@ def grad_cam_loop(
                     )
                 )
         return torch.cat(maps)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The module itself: around it, DataParallel has copies run and the other would wait for a backward pass."""
+    while isinstance(model, (DataParallel, DistributedDataParallel)):
+        model = model.module
+    return model
+
+
+def _run(model: nn.Module, layer: nn.Module, images: Tensor, layout: Layout | None) -> tuple[Captured, Tensor]:
+    """What the layer and the model put out."""
+    try:
+        with capture(layer, layout=layout) as captured:
+            return captured, _logits(model(images))
+    except RuntimeError as error:
+        # Torch refuses to change in place, after the layer and so with a graph, a view that was made before it and
+        # without (timm's GhostNet does). With a graph from the beginning it does not.
+        if torch.is_grad_enabled() or not re.search("no_grad mode|leaf Variable", str(error)):
+            raise
+    with torch.enable_grad(), capture(layer, layout=layout) as captured:
+        return captured, _logits(model(images))
 
 
 def _check_images(images: object) -> None:

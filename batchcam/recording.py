@@ -3,20 +3,37 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from batchcam.layouts import Layout, arranged
+from batchcam.layouts import Layout, arranged, looks_channels_last
+
+
+class Origin(NamedTuple):
+    """What `grad_cam` finds written on the activations: how they were captured."""
+
+    layout: Layout | None = None
+    frozen: bool = False  # a leaf since nothing before it needs a gradient, not for lack of a graph
+    channels_last: bool | None = None  # whether they look it; None where nobody knows the layer
+
+
+def origin_of(activations: Tensor) -> Origin:
+    """How activations were captured, or nothing about activations that were not."""
+    origin: Origin = getattr(activations, "_batchcam_origin", Origin())
+    return origin
 
 
 class Captured:
     """What `capture` recorded: `activations`, the output of the layer."""
 
     def __init__(self, layout: Layout | None) -> None:
+        self._layout = layout
         self._runs = 0
         self._output: object = None
-        self._layout = layout
+        self._version = 0
 
     @property
     def activations(self) -> Tensor:
@@ -25,18 +42,24 @@ class Captured:
         It is the layer's own output since no logit depends on an arranged copy of it. `grad_cam` finds its layout.
 
         Raises:
-            ValueError: the layer did not run in the `with` block, or ran more than once, or its output is not
-                (N,K,h,w), also after the layout.
+            ValueError: the layer did not run in the `with` block, or ran more than once; its output is not (N,K,h,w),
+                also after the layout, or was changed in place later.
             TypeError: its output is not one floating-point tensor.
         """
         if self._runs != 1:
             ran = f"ran {self._runs} times" if self._runs else "did not run"
-            raise ValueError(f"the captured layer {ran} inside capture(); it must run exactly once, in this thread")
+            raise ValueError(
+                f"the captured layer {ran} inside capture(); it must run exactly once, in this thread, and as Python:"
+                " code that torch.compile made before runs no hook, so there pass the model that was compiled"
+            )
         output = self._output
         arranged(self._layout, "the captured layer's output", output)
         assert isinstance(output, Tensor)
-        if self._layout is not None:
-            vars(output)["_batchcam_layout"] = self._layout
+        if not output.is_inference() and output._version != self._version:
+            raise ValueError(
+                f"the captured layer's output {tuple(output.shape)} was changed in place after the layer, through a"
+                " reference that the model keeps to it: its map would be of other values"
+            )
         return output
 
 
@@ -48,10 +71,11 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Iterator[Captu
             logits = model(images)
         maps = grad_cam(captured.activations, logits, targets)
 
-    The hook is gone on exit, whatever was raised. What runs behind the layer gets a copy of the activations, so an
-    in-place operation there does not change them. Where nothing in front of the layer needs a gradient (frozen
-    parameters), the graph begins at the layer. Under `no_grad`, too, and what runs behind the layer until
-    the `with` block ends is recorded all the same: this is how a map is had without a graph of the backbone.
+    The hooks are gone on exit, whatever was raised. What runs after the layer gets a copy of the activations, so an
+    in-place operation there does not change them. Of a layer that hands on its input, the map counts what comes through
+    the layer; of an output that the model also keeps elsewhere, it counts every use. Where nothing before the layer
+    needs a gradient (frozen parameters), the graph begins at the layer. Under `no_grad` it does so too, and what runs
+    after the layer until the `with` block ends is recorded all the same: this gives a map without the backbone's graph.
 
     Args:
         layer: the module whose output is one floating-point tensor, (N,K,h,w) by itself or by the layout.
@@ -59,12 +83,20 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Iterator[Captu
 
     Yields:
         An object whose `activations` can be read once the layer has run; reading raises what it says there.
+
+    Raises:
+        ValueError: while the model runs, inside DistributedDataParallel with `static_graph` or under `no_grad`.
     """
     captured = Captured(layout)
     thread = threading.get_ident()
     grad_mode = torch.is_grad_enabled()
+    versions: dict[int, int] = {}  # of the layer's arguments before it ran
 
-    def record(module: nn.Module, args: object, output: object) -> Tensor | None:
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == thread:
+            versions.update({id(a): a._version for a in args if isinstance(a, Tensor) and not a.is_inference()})
+
+    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
         if threading.get_ident() != thread:
             return None
         captured._runs += 1
@@ -73,19 +105,38 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Iterator[Captu
         captured._output = output
         if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
             return None
+        _check_ddp()
+        if versions.get(id(output)) == output._version:
+            output = output.clone()  # the layer handed on its input, which others may read and change
+        origin = Origin(
+            layout, torch.is_grad_enabled() and not output.requires_grad, looks_channels_last(output, layer)
+        )
         if not torch.is_grad_enabled():
-            # A leaf: grad_cam(create_graph=True) takes it for what it is, activations without their backbone.
-            output = output.detach().requires_grad_()
+            output = output.detach() if output.requires_grad else output
             torch.set_grad_enabled(True)
-        elif not output.requires_grad:
-            output = output.detach().requires_grad_()
-            output = output.view_as(output)  # no leaf: the parameters in front are frozen on purpose
-        captured._output = output
-        return output.clone()
+        # Itself and no alias, so that what the model keeps of it is tracked as well.
+        captured._output = output if output.requires_grad else output.requires_grad_()
+        captured._version = output._version
+        vars(output)["_batchcam_origin"] = origin
+        behind: Tensor = output.clone()
+        return behind
 
-    handle = layer.register_forward_hook(record)
+    hooks = layer.register_forward_pre_hook(note), layer.register_forward_hook(record)
     try:
         yield captured
     finally:
-        handle.remove()
+        for hook in hooks:
+            hook.remove()
         torch.set_grad_enabled(grad_mode)
+
+
+def _check_ddp() -> None:
+    """Raise where DistributedDataParallel would count a backward pass that is none of the training's."""
+    ddp = DistributedDataParallel._get_active_ddp_module()
+    if ddp is not None and not torch.is_grad_enabled():
+        raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
+    if ddp is not None and ddp.static_graph:
+        raise ValueError(
+            "DistributedDataParallel(static_graph=True) would take the map's gradient for the training's and reduce"
+            " nothing after it: leave static_graph out"
+        )

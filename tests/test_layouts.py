@@ -1,13 +1,28 @@
 """Layers that put out tokens, or channels last: the same maps as from the definition, and no silent mix-up."""
 
+import re
 import warnings
+from collections import OrderedDict
 
 import pytest
+import timm
 import torch
-from toys import Apply, batch, hooks, parameter_gradients, plain_grad_cam, relative_error, toy, transformer
+import torchvision
+from torch import nn
+from toys import (
+    NUM_CLASSES,
+    Apply,
+    batch,
+    hooks,
+    parameter_gradients,
+    plain_grad_cam,
+    relative_error,
+    toy,
+    transformer,
+)
 
 import batchcam
-from batchcam.layouts import channels_last, tokens
+from batchcam.layouts import channels_last, looks_channels_last, tokens
 
 METHODS = ["grad_cam", "hires_cam", "layer_cam"]
 
@@ -133,6 +148,133 @@ def test_a_dead_relu_is_not_said_to_be_a_class_token():
         warnings.simplefilter("error")
         assert batchcam.explain(model, model.layer, images, targets)[1].abs().max() == 0
         assert said_to_capture(transformer(), images[:0], targets[:0], tokens(4, 3)).shape == (0, 4, 3)
+
+
+# What looks channels-last, or has no place to look at
+
+
+class Layer(nn.Module):
+    """Puts out a tensor of some shape, and has parameters of some lengths."""
+
+    def __init__(self, shape, lengths):
+        super().__init__()
+        self.shape = shape
+        self.biases = nn.ParameterList([nn.Parameter(torch.ones(length)) for length in lengths])
+        self.scale, self.table = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(12, 1, 1))
+
+    def forward(self, x):
+        return torch.rand(len(x), *self.shape).to(x) * x.mean((1, 2, 3)).view(-1, 1, 1, 1)
+
+
+def shaped(shape, lengths=()):
+    read = Apply(lambda x: x.flatten(1)[:, :NUM_CLASSES])
+    return nn.Sequential(OrderedDict(layer=Layer(shape, lengths), read=read)).double()
+
+
+#: Shape without N, lengths of the layer's parameters, and whether it looks channels-last.
+SHAPES = [
+    ((7, 7, 768), (768, 3072, 169), True),  # Swin
+    ((12, 12, 768), (768,), True),  # as many heads as rows
+    ((14, 10, 384), (384, 1536), True),  # images that are not square
+    ((10, 14, 384), (384, 1536), True),
+    ((56, 56, 32), (32,), True),
+    ((7, 7, 768), (), True),  # dropout or an identity
+    ((512, 7, 7), (512,), False),
+    ((64, 112, 112), (64,), False),
+    ((48, 12, 12), (24, 12), False),  # concatenated branches
+    ((512, 28, 32), (480, 32), False),  # DenseNet with a growth rate of 32
+    ((64, 50, 200), (64,), False),  # spectrograms
+    ((64, 64, 300), (64,), False),
+    ((64, 64, 128), (64, 128), False),  # early layers for images twice as wide as high
+    ((64, 64, 128), (), False),
+    ((3, 40, 64), (), False),
+    ((64, 40, 30), (), False),
+]
+
+
+@pytest.mark.parametrize("way", [said_to_capture, captured_under_no_grad, explained, looped])
+@pytest.mark.parametrize(("shape", "lengths", "looks"), SHAPES)
+def test_what_looks_channels_last_is_said_so(way, shape, lengths, looks):
+    model, (images, targets) = shaped(shape, lengths), batch()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        way(model, images, targets, None)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == looks
+    if looks:
+        sizes = ", ".join(map(str, shape))
+        assert re.search(rf"\(\d, {sizes}\) look like \(N,h,w,K\): pass layout=batchcam.layouts.channels_last", said[0])
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 128)])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "densenet121", "mobilenetv3_small_050", "efficientnet_b0", "convnext_atto", "dla34", "regnetx_002"],
+)
+def test_no_layer_of_an_ordinary_network_is_suspected(name, size):
+    suspected, seen = [], []
+
+    def look(layer, args, output):
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            seen.append(layer)
+            if looks_channels_last(output, layer):
+                suspected.append((type(layer), output.shape))
+
+    model = timm.create_model(name).eval()
+    for layer in model.modules():
+        layer.register_forward_hook(look)
+    with torch.no_grad():
+        model(torch.rand(1, 3, *size))
+    assert len(seen) > 50
+    assert suspected == []
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 128)])
+def test_swin_is_suspected_at_each_stage_and_has_the_maps_of_its_layout(size):
+    model = torchvision.models.swin_t(num_classes=NUM_CLASSES).double().eval()
+    images, targets = torch.rand(2, 3, *size, dtype=torch.float64), torch.tensor([1, 4])
+    for stage in (0, 1, 3, 5, 7):
+        with pytest.warns(UserWarning, match="look like"), torch.no_grad():
+            batchcam.explain(model, model.features[stage], images, targets)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            logits, maps = batchcam.explain(model, model.features[stage], images, targets, layout=channels_last)
+    A = model.features(images).detach().requires_grad_()
+    after = nn.Sequential(model.norm, model.permute, model.avgpool, model.flatten, model.head)(A)
+    torch.testing.assert_close(after.detach(), logits, rtol=1e-10, atol=1e-12)
+    after.gather(1, targets[:, None]).sum().backward()
+    expected = (A.grad.mean((1, 2), keepdim=True) * A.detach()).sum(-1).relu()
+    assert relative_error(maps, expected) < 1e-10
+
+
+def test_a_layout_says_that_one_knows():
+    model, (images, targets) = shaped((7, 7, 768), (768,)), batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert said_to_capture(model, images, targets, channels_last).shape == (4, 7, 7)
+        assert explained(model, images, targets, lambda A: A).shape == (4, 7, 768)
+
+
+def test_without_capture_only_the_shape_can_be_judged():
+    model, (images, targets) = shaped((7, 7, 768), (768,)), batch()
+    features = model[0](images).requires_grad_()
+    with pytest.warns(UserWarning, match="look like"):
+        batchcam.grad_cam(features, model[1](features), targets)
+    model = shaped((64, 40, 30), (64,))
+    features = model[0](images).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batchcam.grad_cam(features, model[1](features), targets)
+
+
+@pytest.mark.parametrize("way", [said_to_capture, captured_under_no_grad, explained, looped])
+def test_a_1x1_layer_is_warned_of(way):
+    model, (images, targets) = shaped((8, 1, 1)), batch()
+    with pytest.warns(UserWarning, match="activations are 1×1, .* choose an earlier layer") as caught:
+        assert way(model, images, targets, None).shape == (4, 1, 1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 # Bad arguments
