@@ -18,7 +18,7 @@ from torch import Tensor
 
 from batchcam.checks import check_choice, check_class_indices, check_float, warn
 from batchcam.layouts import Layout, arranged, looks_channels_last
-from batchcam.precision import full_precision, no_autocast
+from batchcam.precision import UNCHANGED, full_precision, no_autocast
 from batchcam.recording import Origin, origin_of
 
 Method = Literal["grad_cam", "hires_cam", "layer_cam"]
@@ -78,7 +78,8 @@ def grad_cam(
             activations, logits, targets, create_graph=create_graph, relu=relu, method=method, layout=layout
         )
 
-    with no_autocast(activations), torch.enable_grad():
+    # Without create_graph nothing here has a graph, whatever the mode.
+    with no_autocast(activations), torch.enable_grad() if create_graph else UNCHANGED:
         if isinstance(targets, str):
             classes = torch.arange(logits.shape[1], device=logits.device)
             return torch.stack([maps(c.expand(len(logits))) for c in classes], dim=1)
@@ -100,24 +101,29 @@ def raw_maps(
     gradient = None
     if logits.requires_grad and output.requires_grad:
         # ∂ Σ_i y[i, target_i] / ∂output
-        chosen = torch.zeros_like(logits).scatter_(1, targets[:, None], 1.0)
+        chosen = torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)
         gradient, *_ = torch.autograd.grad(
-            logits, [output, *others], chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
+            logits,
+            [output, *others] if others else output,  # of a list torch asks first whether it is a mapping: 5 µs
+            chosen,
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
         )
     if gradient is None:
         raise ValueError(
             f"the logits do not depend on the activations {tuple(output.shape)} through autograd: both must come from"
             " one forward pass of the model, and not under inference_mode (there, use explain)"
         )
-    if layout is not None and gradient.numel() and not arranged(layout, "the gradient", gradient).any():
-        warn(
-            f"the logits do not change with what the layout takes from the activations {tuple(output.shape)}, so every"
-            " map is zero; after the last block of a transformer only its class token counts: choose an earlier layer"
-        )
-    if not create_graph:
-        output = output.detach()
-    A = full_precision(arranged(layout, "activations", output))
-    g = full_precision(arranged(layout, "the gradient", gradient))
+    A, g = output if create_graph else output.detach(), gradient
+    if layout is not None:
+        A, g = arranged(layout, "activations", A), arranged(layout, "the gradient", g)
+        if g.numel() and not g.any():
+            warn(
+                f"the logits do not change with what the layout takes from the activations {tuple(output.shape)}: every"
+                " map is zero. After a transformer's last block only its class token counts: choose an earlier layer"
+            )
+    A, g = full_precision(A), full_precision(g)
     M = _METHODS[method](A, g)
     return M.relu() if relu else M
 
@@ -142,7 +148,7 @@ def check_method(method: str) -> None:
 
 def _grad_cam(A: Tensor, g: Tensor) -> Tensor:
     alpha = g.mean((2, 3))
-    return (alpha[:, None] @ A.flatten(2)).view(len(A), *A.shape[2:])
+    return torch.bmm(alpha.unsqueeze(1), A.flatten(2)).view(len(A), *A.shape[2:])
 
 
 def _hires_cam(A: Tensor, g: Tensor) -> Tensor:

@@ -30,10 +30,9 @@ def check_class_indices(name: str, value: object, count: int, num_classes: int |
         raise TypeError(f"{name} must be a long (int64) tensor ({count},), got {describe(value)}")
     if value.shape != (count,):
         raise ValueError(f"{name} must have the shape ({count},), one class per sample, got {tuple(value.shape)}")
-    if count == 0:
-        return
-    least, most = torch.stack(value.aminmax()).tolist()  # one transfer from a GPU
-    if least < 0 or (num_classes is not None and most >= num_classes):
+    indices = value.tolist()  # one transfer from a GPU
+    least, most = min(indices, default=0), max(indices, default=0)
+    if least < 0 or (count and num_classes is not None and most >= num_classes):
         allowed = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
         raise ValueError(f"{name} must be {allowed}, got {least if least < 0 else most}")
 

@@ -11,7 +11,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from batchcam.cam import Method, check_activations, check_method, grad_cam, raw_maps
 from batchcam.checks import check_class_indices, describe
 from batchcam.layouts import Layout
-from batchcam.precision import no_autocast
+from batchcam.precision import UNCHANGED, no_autocast
 from batchcam.recording import Captured, capture, origin_of
 from batchcam.state import state_kept
 
@@ -46,17 +46,27 @@ def explain(
     Raises:
         TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
     """
-    _check_images(images)
-    model = _unwrapped(model)
-    with torch.inference_mode(False), torch.no_grad(), _uncached_autocast(images), state_kept(model, images.device):
-        images = _outside_inference_mode(images)
+    _check(model, images)
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(mode=False):
+            return explain(model, layer, images, targets, relu, method=method, layout=layout)
+    model, images = _unwrapped(model), _copied_from_inference(images)
+    with torch.no_grad(), _uncached_autocast(images), state_kept(model, images.device):
         captured, logits = _run(model, layer, images, layout)
         if targets is None:
             targets = logits.argmax(dim=1)
         elif isinstance(targets, Tensor):
-            targets = _outside_inference_mode(targets)
+            targets = _copied_from_inference(targets)
         activations = captured.activations
-        maps = grad_cam(activations, logits, targets, relu=relu, method=method)
+        try:
+            maps = grad_cam(activations, logits, targets, relu=relu, method=method)
+        except RuntimeError as error:
+            if "inplace operation" in str(error):
+                raise RuntimeError(
+                    "the model was changed in place while explain ran, as by a training step in another thread:"
+                    " explain between steps, or a copy of the model"
+                ) from error
+            raise
         if activations.is_leaf:
             activations.requires_grad_(False)  # the layer may keep it
     return logits.detach(), maps
@@ -86,14 +96,14 @@ def grad_cam_loop(
     Returns:
         Raw maps (N,h,w), equal to those of `grad_cam` where nothing mixes samples.
     """
-    _check_images(images)
+    _check(model, images)
     if len(images) == 0:
         raise ValueError("images must hold at least one image, got an empty batch")
     check_class_indices("targets", targets, len(images), None)
     check_method(method)
     model, maps = _unwrapped(model), []
-    with torch.inference_mode(False), torch.enable_grad(), state_kept(model, images.device):
-        images, targets = _outside_inference_mode(images), _outside_inference_mode(targets)
+    with torch.inference_mode(mode=False), torch.enable_grad(), state_kept(model, images.device):
+        images, targets = _copied_from_inference(images), _copied_from_inference(targets)
         parameters = [p for p in model.parameters() if p.requires_grad]
         for i, image in enumerate(images):
             captured, logits = _run(model, layer, image[None], layout)
@@ -136,7 +146,9 @@ def _run(model: nn.Module, layer: nn.Module, images: Tensor, layout: Layout | No
         return captured, _logits(model(images))
 
 
-def _check_images(images: object) -> None:
+def _check(model: object, images: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a module, got {describe(model)}")
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor, N first, got {describe(images)}")
 
@@ -147,7 +159,7 @@ def _logits(output: Any) -> Tensor:
     return output
 
 
-def _outside_inference_mode(tensor: Tensor) -> Tensor:
+def _copied_from_inference(tensor: Tensor) -> Tensor:
     """An inference tensor cannot be saved for a backward pass; its copy can."""
     return tensor.clone() if tensor.is_inference() else tensor
 
@@ -160,5 +172,5 @@ def _uncached_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[obje
     """
     device = tensor.device.type
     if not torch.is_autocast_enabled(device):
-        return contextlib.nullcontext()
+        return UNCHANGED
     return torch.autocast(device, torch.get_autocast_dtype(device), cache_enabled=False)

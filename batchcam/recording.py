@@ -2,13 +2,13 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from batchcam.checks import describe
 from batchcam.layouts import Layout, arranged, looks_channels_last
 
 
@@ -26,11 +26,14 @@ def origin_of(activations: Tensor) -> Origin:
     return origin
 
 
-class Captured:
+class Captured(contextlib.AbstractContextManager["Captured"]):
     """What `capture` recorded: `activations`, the output of the layer."""
 
-    def __init__(self, layout: Layout | None) -> None:
+    def __init__(self, layer: nn.Module, layout: Layout | None) -> None:
+        self._layer = layer
         self._layout = layout
+        self._thread = threading.get_ident()
+        self._versions: dict[int, int] = {}  # of the layer's arguments before it ran
         self._runs = 0
         self._output: object = None
         self._version = 0
@@ -62,9 +65,51 @@ class Captured:
             )
         return output
 
+    def __enter__(self) -> Self:
+        self._grad_mode = torch.is_grad_enabled()
+        self._hooks = (
+            self._layer.register_forward_pre_hook(self._before),
+            self._layer.register_forward_hook(self._after),
+        )
+        return self
 
-@contextlib.contextmanager
-def capture(layer: nn.Module, *, layout: Layout | None = None) -> Iterator[Captured]:
+    def __exit__(self, *exception: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        torch.set_grad_enabled(self._grad_mode)
+
+    def _before(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == self._thread:
+            for a in args:
+                if isinstance(a, Tensor) and not a.is_inference():
+                    self._versions[id(a)] = a._version
+
+    def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+        if threading.get_ident() != self._thread:
+            return None
+        self._runs += 1
+        if self._runs > 1:
+            return None
+        self._output = output
+        if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
+            return None
+        grad_mode = torch.is_grad_enabled()
+        _check_ddp(grad_mode)
+        if self._versions.get(id(output)) == output._version:
+            output = output.clone()  # the layer handed on its input, which others may read and change
+        origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
+        if not grad_mode:
+            output = output.detach() if output.requires_grad else output
+            torch.set_grad_enabled(True)
+        # Itself and no alias, so that what the model keeps of it is tracked as well.
+        self._output = output if output.requires_grad else output.requires_grad_()
+        self._version = output._version
+        vars(output)["_batchcam_origin"] = origin
+        after: Tensor = output.clone()
+        return after
+
+
+def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     """Record the activations of a layer while a model runs, in this thread.
 
         with capture(layer) as captured:
@@ -81,59 +126,23 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Iterator[Captu
         layer: the module whose output is one floating-point tensor, (N,K,h,w) by itself or by the layout.
         layout: brings the output to (N,K,h,w), see `batchcam.layouts`; None where it is that already.
 
-    Yields:
-        An object whose `activations` can be read once the layer has run; reading raises what it says there.
+    Returns:
+        A context manager that gives an object whose `activations` can be read once the layer has run; reading raises
+        what it says there.
 
     Raises:
+        TypeError: a layer that is no module.
         ValueError: while the model runs, inside DistributedDataParallel with `static_graph` or under `no_grad`.
     """
-    captured = Captured(layout)
-    thread = threading.get_ident()
-    grad_mode = torch.is_grad_enabled()
-    versions: dict[int, int] = {}  # of the layer's arguments before it ran
-
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if threading.get_ident() == thread:
-            versions.update({id(a): a._version for a in args if isinstance(a, Tensor) and not a.is_inference()})
-
-    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
-        if threading.get_ident() != thread:
-            return None
-        captured._runs += 1
-        if captured._runs > 1:
-            return None
-        captured._output = output
-        if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
-            return None
-        _check_ddp()
-        if versions.get(id(output)) == output._version:
-            output = output.clone()  # the layer handed on its input, which others may read and change
-        origin = Origin(
-            layout, torch.is_grad_enabled() and not output.requires_grad, looks_channels_last(output, layer)
-        )
-        if not torch.is_grad_enabled():
-            output = output.detach() if output.requires_grad else output
-            torch.set_grad_enabled(True)
-        # Itself and no alias, so that what the model keeps of it is tracked as well.
-        captured._output = output if output.requires_grad else output.requires_grad_()
-        captured._version = output._version
-        vars(output)["_batchcam_origin"] = origin
-        behind: Tensor = output.clone()
-        return behind
-
-    hooks = layer.register_forward_pre_hook(note), layer.register_forward_hook(record)
-    try:
-        yield captured
-    finally:
-        for hook in hooks:
-            hook.remove()
-        torch.set_grad_enabled(grad_mode)
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"layer must be a module, such as model.layer4, got {describe(layer)}")
+    return Captured(layer, layout)
 
 
-def _check_ddp() -> None:
+def _check_ddp(grad_mode: bool) -> None:
     """Raise where DistributedDataParallel would count a backward pass that is none of the training's."""
     ddp = DistributedDataParallel._get_active_ddp_module()
-    if ddp is not None and not torch.is_grad_enabled():
+    if ddp is not None and not grad_mode:
         raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
     if ddp is not None and ddp.static_graph:
         raise ValueError(

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import threading
 import time
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -79,6 +80,15 @@ def test_the_state_is_afterwards_what_it_was(run, custom, mode, ends):
     with pytest.raises(AttributeError) if ends == "raising" else contextlib.nullcontext():
         RUNS[run](model, images, targets)
     assert state_of(model) == before
+
+
+def test_a_module_under_two_names_is_put_back_once():
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    model.stem = nn.Sequential(OrderedDict(stem=model.stem, norm=model.norm, again=model.norm))
+    before = state_of(model)
+    RUNS["explain"](model, images, targets)
+    assert state_of(model) == before
+    assert {type(m._buffers) for m in model.modules()} == {dict}
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -377,6 +387,37 @@ def test_another_thread_may_train_the_model_meanwhile():
     assert {type(m._buffers) for m in model.modules()} == {dict}
 
 
+def test_a_training_step_meanwhile_is_refused():
+    model, (images, targets) = toy("relu"), batch()
+
+    def step(x):
+        with torch.no_grad():
+            model.fc.weight.mul_(2)
+        return x
+
+    model.append(Apply(step))
+    before = state_of(model)["buffers"]
+    with pytest.raises(RuntimeError, match=r"changed in place while explain ran.* between steps, or a copy"):
+        RUNS["explain"](model, images, targets)
+    assert state_of(model)["buffers"] == before
+    assert hooks(model) == 0
+
+
+def test_another_error_of_the_backward_pass_is_the_models():
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError("of the model itself")
+
+    model, (images, targets) = toy("relu").append(Apply(Fails.apply)), batch()
+    with pytest.raises(RuntimeError, match="of the model itself"):
+        RUNS["explain"](model, images, targets)
+
+
 def test_to_another_thread_a_model_that_is_explained_looks_as_ever():
     """Its buffers can be listed, replaced, removed and saved meanwhile, and stay so."""
     model, (images, targets) = toy("batchnorm").train(), batch()
@@ -466,6 +507,8 @@ def test_explain_under_autocast_gives_the_logits_of_the_model(enabled):
         ({"targets": "every"}, ValueError, r"targets must be .* or 'all', got 'every'"),
         ({"targets": torch.tensor([0, 1, 2, 5])}, ValueError, r"targets must be in 0\.\.4, got 5"),
         ({"images": [1]}, TypeError, "images must be a tensor, N first, got a list"),
+        ({"layer": "layer"}, TypeError, "layer must be a module, such as model.layer4, got a str"),
+        ({"model": lambda images: images}, TypeError, "model must be a module, got a function"),
         ({"behind": lambda y: (y, y)}, ValueError, r"logits as one tensor \(N,C\), got a tuple"),
         ({"behind": lambda y: y[..., None]}, ValueError, r"logits as one tensor \(N,C\), got .* \(4, 5, 1\)"),
         ({"behind": lambda y: (y * 9).long()}, TypeError, r"logits must be .* got int64 of shape \(4, 5\)"),
@@ -474,9 +517,9 @@ def test_explain_under_autocast_gives_the_logits_of_the_model(enabled):
 )
 def test_explain_names_what_is_wrong_with_an_argument(changed, error, message):
     model, (images, targets) = toy(), batch()
-    arguments = {"images": images, "targets": targets} | changed
+    arguments = {"model": model, "layer": model.layer, "images": images, "targets": targets} | changed
     if "behind" in changed:
         model.append(Apply(arguments.pop("behind")))
     with pytest.raises(error, match=message):
-        batchcam.explain(model, model.layer, **arguments)
+        batchcam.explain(**arguments)
     assert hooks(model) == 0
