@@ -5,6 +5,7 @@ The method is that of Ignesti, Moroni and Martinelli, *Batch-CAM* (arXiv 2510.00
 
 from batchcam import distances, layouts
 from batchcam.cam import grad_cam
+from batchcam.colors import overlay
 from batchcam.inference import explain, grad_cam_loop
 from batchcam.losses import BatchCAMLoss, PrototypeLoss
 from batchcam.maps import normalize_maps, resize_maps
@@ -24,6 +25,7 @@ __all__ = [
     "grad_cam_loop",
     "layouts",
     "normalize_maps",
+    "overlay",
     "prototypes_from_sums",
     "resize_maps",
 ]

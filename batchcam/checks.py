@@ -24,6 +24,18 @@ def check_float(name: str, value: object, shape: str) -> None:
         raise ValueError(f"{name} must be {shape}, got {describe(value)}")
 
 
+def check_images(value: object) -> None:
+    """Raise unless `value` is a floating-point tensor (N,C,H,W) or (N,H,W) in [0, 1]."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise TypeError(f"images must be a floating-point tensor (N,C,H,W) or (N,H,W), got {describe(value)}")
+    if value.ndim not in (3, 4):
+        raise ValueError(f"images must be (N,C,H,W) or (N,H,W), got {describe(value)}")
+    if value.numel() and not 0 <= value.min() <= value.max() <= 1:
+        raise ValueError(
+            f"images must lie in [0, 1], got {value.min():.3g}..{value.max():.3g}; pass them before normalisation"
+        )
+
+
 def check_class_indices(name: str, value: object, count: int, num_classes: int | None) -> None:
     """Raise unless `value` is a long tensor (count,) with entries from 0 to num_classes − 1 (None: any from 0)."""
     if not isinstance(value, Tensor) or value.dtype != torch.long:

@@ -55,6 +55,7 @@ def test_no_module_imports_anything_else():
         (batchcam.layouts.tokens, "height, width, skip=1"),
         (batchcam.resize_maps, "maps, size"),
         (batchcam.normalize_maps, "maps"),
+        (batchcam.overlay, "images, maps"),
         (batchcam.class_prototypes, "images, labels, num_classes"),
         (batchcam.PrototypeLoss, "prototypes, distance='ssim'"),
         (batchcam.PrototypeLoss.forward, "self, maps, labels"),
