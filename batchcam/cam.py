@@ -1,16 +1,11 @@
 """Class activation maps of a batch, from the activations of a layer and the logits that depend on them.
 
-With the activations A (N,K,h,w), the logits y (N,C), and g = ∂y_c/∂A, the map of an image for class c is
-
-    "grad_cam"    M = ReLU(Σ_k α_k A_k), α_k = mean over h,w of g_k    Selvaraju et al. 2017, arXiv 1610.02391
-    "hires_cam"   M = ReLU(Σ_k g_k ⊙ A_k)                              Draelos and Carin 2020, arXiv 2011.08891
-    "layer_cam"   M = ReLU(Σ_k ReLU(g_k) ⊙ A_k)                        Jiang et al. 2021, doi 10.1109/TIP.2021.3089943
-
 Σ_i y[i, target_i] is differentiated once for the whole batch. Row i of that gradient is image i's own as long as
 nothing after the layer mixes samples (eval mode, or no train-mode BatchNorm there).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,7 +14,7 @@ from torch import Tensor
 from batchcam.checks import check_choice, check_class_indices, check_float, warn
 from batchcam.layouts import Layout, arranged, looks_channels_last
 from batchcam.precision import UNCHANGED, full_precision, no_autocast
-from batchcam.recording import Origin, origin_of
+from batchcam.recording import origin_of
 
 Method = Literal["grad_cam", "hires_cam", "layer_cam"]
 
@@ -34,16 +29,19 @@ def grad_cam(
     method: Method = "grad_cam",
     layout: Layout | None = None,
 ) -> Tensor:
-    """Grad-CAM of a whole batch: M = ReLU(Σ_k α_k A_k), α_k = mean over h,w of ∂y_c/∂A_k.
+    """Grad-CAM of a whole batch: with g = ∂y_c/∂A, by method,
+
+        "grad_cam"   M = ReLU(Σ_k α_k A_k), α_k = mean over h,w of g_k   Selvaraju et al. 2017, arXiv 1610.02391
+        "hires_cam"  M = ReLU(Σ_k g_k ⊙ A_k)                             Draelos and Carin 2020, arXiv 2011.08891
+        "layer_cam"  M = ReLU(Σ_k ReLU(g_k) ⊙ A_k)                       Jiang et al. 2021, doi 10.1109/TIP.2021.3089943
 
     Args:
         activations: A, (N,K,h,w) or what the layout makes that of, from `capture`.
-        logits: y, (N,C), computed from those activations.
+        logits: y, (N,C), computed from those activations; any scores will do (docs/scores.md).
         targets: the class c of each image, (N,) long; or "all" for every class.
-        create_graph: let gradients flow through the maps into the parameters, through A and through g = ∂y_c/∂A.
-        relu: False leaves the negative evidence in.
-        method: "grad_cam"; "hires_cam", M = ReLU(Σ_k g_k ⊙ A_k) (Draelos and Carin 2020, arXiv 2011.08891); or
-            "layer_cam", M = ReLU(Σ_k ReLU(g_k) ⊙ A_k) (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943).
+        create_graph: let gradients flow through the maps into the parameters, through A and through g.
+        relu: False leaves the negative evidence in, and out the outer ReLU.
+        method: one of the three above.
         layout: brings activations and their gradient to (N,K,h,w), see `batchcam.layouts`; None for the layout that
             the activations were captured with.
 
@@ -54,36 +52,36 @@ def grad_cam(
     Raises:
         TypeError, ValueError: tensors of other shapes or dtypes; a target out of range; an unknown method; logits that
             do not depend on the activations; with `create_graph`, activations that were recorded under `no_grad`.
+
+    Example:
+        >>> with batchcam.capture(model.layer4) as captured:
+        ...     logits = model(images)
+        >>> maps = batchcam.grad_cam(captured.activations, logits, labels, create_graph=True)
+        >>> maps.square().mean().backward()
     """
     origin = origin_of(activations)
     layout = layout or origin.layout
-    check_activations(activations, layout, origin)
+    check_activations(activations, layout)
     check_float("logits", logits, "(N,C)")
     check_method(method)
     if len(logits) != len(activations):
         raise ValueError(f"activations {tuple(activations.shape)} and logits {tuple(logits.shape)} differ in N")
-    if isinstance(targets, str):
-        if targets != "all":
-            raise ValueError(f"targets must be a long tensor (N,) or 'all', got {targets!r}")
-    else:
+    if not isinstance(targets, str):
         check_class_indices("targets", targets, *logits.shape)
+    elif targets != "all":
+        raise ValueError(f"targets must be a long tensor (N,) or 'all', got {targets!r}")
     if create_graph and activations.is_leaf and not origin.frozen:
         raise ValueError(
             "create_graph needs activations with a graph behind them, but these were recorded under no_grad"
             " (or detached): the backbone would get no gradient"
         )
-
-    def maps(targets: Tensor) -> Tensor:
-        return raw_maps(
-            activations, logits, targets, create_graph=create_graph, relu=relu, method=method, layout=layout
-        )
-
+    maps = partial(raw_maps, create_graph=create_graph, relu=relu, method=method, layout=layout)
     # Without create_graph nothing here has a graph, whatever the mode.
     with no_autocast(activations), torch.enable_grad() if create_graph else UNCHANGED:
-        if isinstance(targets, str):
-            classes = torch.arange(logits.shape[1], device=logits.device)
-            return torch.stack([maps(c.expand(len(logits))) for c in classes], dim=1)
-        return maps(targets)
+        if not isinstance(targets, str):
+            return maps(activations, logits, targets)
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        return torch.stack([maps(activations, logits, c.expand(len(logits))) for c in classes], dim=1)
 
 
 def raw_maps(
@@ -92,7 +90,7 @@ def raw_maps(
     targets: Tensor,
     *,
     create_graph: bool,
-    relu: bool = True,
+    relu: bool,
     method: Method,
     layout: Layout | None,
     others: Sequence[Tensor] = (),
@@ -102,13 +100,9 @@ def raw_maps(
     if logits.requires_grad and output.requires_grad:
         # ∂ Σ_i y[i, target_i] / ∂output
         chosen = torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)
+        inputs = [output, *others] if others else output  # of a list torch first asks whether it is a mapping: 5 µs
         gradient, *_ = torch.autograd.grad(
-            logits,
-            [output, *others] if others else output,  # of a list torch asks first whether it is a mapping: 5 µs
-            chosen,
-            retain_graph=True,
-            create_graph=create_graph,
-            allow_unused=True,
+            logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
         )
     if gradient is None:
         raise ValueError(
@@ -123,18 +117,17 @@ def raw_maps(
                 f"the logits do not change with what the layout takes from the activations {tuple(output.shape)}: every"
                 " map is zero. After a transformer's last block only its class token counts: choose an earlier layer"
             )
-    A, g = full_precision(A), full_precision(g)
-    M = _METHODS[method](A, g)
+    M = _METHODS[method](full_precision(A), full_precision(g))
     return M.relu() if relu else M
 
 
-def check_activations(activations: Tensor, layout: Layout | None, origin: Origin) -> None:
+def check_activations(activations: Tensor, layout: Layout | None) -> None:
     """Raise unless activations can be brought to (N,K,h,w); warn where their maps would mean little."""
     A = arranged(layout, "activations", activations)
     if A.shape[2:] == (1, 1):
         warn("the activations are 1×1, so a map is one number and normalises to zero: choose an earlier layer")
-    suspicious = looks_channels_last(A) if origin.channels_last is None else origin.channels_last
-    if layout is None and suspicious:
+    suspected = origin_of(activations).channels_last
+    if layout is None and (looks_channels_last(A) if suspected is None else suspected):
         warn(
             f"the activations {tuple(A.shape)} look like (N,h,w,K): pass layout=batchcam.layouts.channels_last, or, if"
             " they are (N,K,h,w), layout=lambda A: A"
@@ -151,16 +144,8 @@ def _grad_cam(A: Tensor, g: Tensor) -> Tensor:
     return torch.bmm(alpha.unsqueeze(1), A.flatten(2)).view(len(A), *A.shape[2:])
 
 
-def _hires_cam(A: Tensor, g: Tensor) -> Tensor:
-    return (g * A).sum(1)
-
-
-def _layer_cam(A: Tensor, g: Tensor) -> Tensor:
-    return (g.relu() * A).sum(1)
-
-
 _METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "grad_cam": _grad_cam,
-    "hires_cam": _hires_cam,
-    "layer_cam": _layer_cam,
+    "hires_cam": lambda A, g: (g * A).sum(1),
+    "layer_cam": lambda A, g: (g.relu() * A).sum(1),
 }

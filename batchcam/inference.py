@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from batchcam.cam import Method, check_activations, check_method, grad_cam, raw_
 from batchcam.checks import check_class_indices, describe
 from batchcam.layouts import Layout
 from batchcam.precision import UNCHANGED, no_autocast
-from batchcam.recording import Captured, capture, origin_of
+from batchcam.recording import Captured, capture
 from batchcam.state import state_kept
 
 
@@ -26,25 +27,30 @@ def explain(
     method: Method = "grad_cam",
     layout: Layout | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits and Grad-CAM maps for inference, at about the cost of the logits alone.
+    """Logits and maps for inference, at about the cost of the logits alone.
 
     The backbone runs without a graph and only what comes after the layer with one. The model is used in the mode it
     is in; that mode, its parameters' `.grad`, its buffers and torch's random state are afterwards what they were.
-    Works under `no_grad`, `inference_mode` and autocast.
+    Works under `no_grad`, `inference_mode` and autocast, and on the module inside DistributedDataParallel.
 
     Args:
         model: maps images to logits, one tensor (N,C).
         layer: the module of the model whose output, (N,K,h,w) by itself or by the layout, the map is read at.
         images: the model's input, N first.
         targets: the class of each image, (N,) long; None for the predicted one; "all" for every class.
-        relu: False leaves the negative evidence in.
-        method, layout: as for `grad_cam`.
+        relu, method, layout: as for `grad_cam`.
 
     Returns:
         logits (N,C) as the model gave them, and raw maps (N,h,w) or (N,C,h,w) as from `grad_cam`; both without a graph.
 
     Raises:
         TypeError, ValueError: as `grad_cam` and `Captured.activations` do.
+        RuntimeError: the model was changed in place meanwhile.
+
+    Example:
+        >>> logits, maps = batchcam.explain(model, model.layer4, images)
+        >>> logits.shape, maps.shape
+        (torch.Size([8, 10]), torch.Size([8, 4, 4]))
     """
     _check(model, images)
     if torch.is_inference_mode_enabled():
@@ -61,12 +67,12 @@ def explain(
         try:
             maps = grad_cam(activations, logits, targets, relu=relu, method=method)
         except RuntimeError as error:
-            if "inplace operation" in str(error):
-                raise RuntimeError(
-                    "the model was changed in place while explain ran, as by a training step in another thread:"
-                    " explain between steps, or a copy of the model"
-                ) from error
-            raise
+            if "inplace operation" not in str(error):
+                raise
+            raise RuntimeError(
+                "the model was changed in place while explain ran, as by a training step in another thread: explain"
+                " between steps, or a copy of the model"
+            ) from error
         if activations.is_leaf:
             activations.requires_grad_(False)  # the layer may keep it
     return logits.detach(), maps
@@ -90,11 +96,15 @@ def grad_cam_loop(
     Args:
         model, layer, images: as for `explain`.
         targets: the class of each image, (N,) long.
-        create_graph: let gradients flow through the maps into the parameters.
-        method, layout: as for `grad_cam`.
+        create_graph, method, layout: as for `grad_cam`.
 
     Returns:
         Raw maps (N,h,w), equal to those of `grad_cam` where nothing mixes samples.
+
+    Example:
+        >>> maps = batchcam.grad_cam_loop(model, model.layer4, images, labels)
+        >>> torch.allclose(maps, batchcam.explain(model, model.layer4, images, labels)[1], atol=1e-6)
+        True
     """
     _check(model, images)
     if len(images) == 0:
@@ -102,27 +112,25 @@ def grad_cam_loop(
     check_class_indices("targets", targets, len(images), None)
     check_method(method)
     model, maps = _unwrapped(model), []
+    others = [p for p in model.parameters() if p.requires_grad]
+    one = partial(raw_maps, create_graph=create_graph, relu=True, method=method, layout=layout, others=others)
     with torch.inference_mode(mode=False), torch.enable_grad(), state_kept(model, images.device):
         images, targets = _copied_from_inference(images), _copied_from_inference(targets)
-        parameters = [p for p in model.parameters() if p.requires_grad]
         for i, image in enumerate(images):
             captured, logits = _run(model, layer, image[None], layout)
             if i == 0:
-                check_activations(captured.activations, layout, origin_of(captured.activations))
+                check_activations(captured.activations, layout)
             check_class_indices("targets", targets, len(images), logits.shape[1])
             with no_autocast(images):
-                maps.append(
-                    raw_maps(
-                        captured.activations,
-                        logits,
-                        targets[i : i + 1],
-                        create_graph=create_graph,
-                        method=method,
-                        layout=layout,
-                        others=parameters,
-                    )
-                )
+                maps.append(one(captured.activations, logits, targets[i : i + 1]))
         return torch.cat(maps)
+
+
+def _check(model: object, images: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a module, got {describe(model)}")
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, N first, got {describe(images)}")
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -144,13 +152,6 @@ def _run(model: nn.Module, layer: nn.Module, images: Tensor, layout: Layout | No
             raise
     with torch.enable_grad(), capture(layer, layout=layout) as captured:
         return captured, _logits(model(images))
-
-
-def _check(model: object, images: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a module, got {describe(model)}")
-    if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a tensor, N first, got {describe(images)}")
 
 
 def _logits(output: Any) -> Tensor:

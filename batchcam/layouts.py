@@ -2,6 +2,10 @@
 
 `capture`, `explain`, `grad_cam` and `grad_cam_loop` take one as `layout`. It is applied to the activations and to
 their gradient alike, so it may select and rearrange values but not change them. Any such function will do.
+
+Example:
+    >>> swap = lambda output: output.transpose(2, 3)
+    >>> logits, maps = batchcam.explain(model, model.layer4, images, layout=swap)
 """
 
 from collections.abc import Callable
@@ -18,6 +22,10 @@ def channels_last(output: Tensor) -> Tensor:
 
     Raises:
         ValueError: an output that is not four-dimensional.
+
+    Example:
+        >>> batchcam.layouts.channels_last(torch.rand(8, 7, 7, 768)).shape
+        torch.Size([8, 768, 7, 7])
     """
     if output.ndim != 4:
         raise ValueError(f"channels_last needs an output (N,h,w,K), got {describe(output)}")
@@ -40,6 +48,10 @@ def tokens(height: int, width: int, skip: int = 1) -> Layout:
 
     Raises:
         ValueError: a grid without patches, or skip < 0.
+
+    Example:
+        >>> batchcam.layouts.tokens(14, 14)(torch.rand(8, 197, 192)).shape
+        torch.Size([8, 192, 14, 14])
     """
     if min(height, width) < 1 or skip < 0:
         raise ValueError(f"tokens needs height and width ≥ 1 and skip ≥ 0, got {height}, {width} and {skip}")
@@ -47,9 +59,8 @@ def tokens(height: int, width: int, skip: int = 1) -> Layout:
 
     def layout(output: Tensor) -> Tensor:
         if output.ndim != 3 or output.shape[1] != count:
-            raise ValueError(
-                f"tokens({height}, {width}, skip={skip}) needs an output (N,{count},K), got {describe(output)}"
-            )
+            needed = f"tokens({height}, {width}, skip={skip}) needs an output (N,{count},K)"
+            raise ValueError(f"{needed}, got {describe(output)}")
         grid: Tensor = output[:, skip:].transpose(1, 2).unflatten(2, (height, width))
         return grid
 

@@ -13,7 +13,7 @@ from batchcam.layouts import Layout, arranged, looks_channels_last
 
 
 class Origin(NamedTuple):
-    """What `grad_cam` finds written on the activations: how they were captured."""
+    """How activations were captured: written on them for `grad_cam`, which is given nothing else of the capture."""
 
     layout: Layout | None = None
     frozen: bool = False  # a leaf since nothing before it needs a gradient, not for lack of a graph
@@ -21,13 +21,20 @@ class Origin(NamedTuple):
 
 
 def origin_of(activations: Tensor) -> Origin:
-    """How activations were captured, or nothing about activations that were not."""
+    """How activations were captured; nothing about others."""
     origin: Origin = getattr(activations, "_batchcam_origin", Origin())
     return origin
 
 
 class Captured(contextlib.AbstractContextManager["Captured"]):
-    """What `capture` recorded: `activations`, the output of the layer."""
+    """What `capture` recorded: `activations`, the output of the layer.
+
+    Example:
+        >>> with batchcam.capture(model.layer4) as captured:
+        ...     logits = model(images)
+        >>> captured.activations.shape
+        torch.Size([8, 4, 4, 4])
+    """
 
     def __init__(self, layer: nn.Module, layout: Layout | None) -> None:
         self._layer = layer
@@ -40,9 +47,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     @property
     def activations(self) -> Tensor:
-        """A, in the graph of the logits: (N,K,h,w), or with a layout what the layer put out, before it.
-
-        It is the layer's own output since no logit depends on an arranged copy of it. `grad_cam` finds its layout.
+        """A, in the graph of the logits: (N,K,h,w), or with a layout what the layer put out, as the logits depend on it.
 
         Raises:
             ValueError: the layer did not run in the `with` block, or ran more than once; its output is not (N,K,h,w),
@@ -67,10 +72,8 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     def __enter__(self) -> Self:
         self._grad_mode = torch.is_grad_enabled()
-        self._hooks = (
-            self._layer.register_forward_pre_hook(self._before),
-            self._layer.register_forward_hook(self._after),
-        )
+        before, after = self._layer.register_forward_pre_hook, self._layer.register_forward_hook
+        self._hooks = before(self._before), after(self._after)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -80,9 +83,8 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     def _before(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
         if threading.get_ident() == self._thread:
-            for a in args:
-                if isinstance(a, Tensor) and not a.is_inference():
-                    self._versions[id(a)] = a._version
+            tensors = [a for a in args if isinstance(a, Tensor) and not a.is_inference()]
+            self._versions.update({id(a): a._version for a in tensors})
 
     def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
         if threading.get_ident() != self._thread:
@@ -112,10 +114,6 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     """Record the activations of a layer while a model runs, in this thread.
 
-        with capture(layer) as captured:
-            logits = model(images)
-        maps = grad_cam(captured.activations, logits, targets)
-
     The hooks are gone on exit, whatever was raised. What runs after the layer gets a copy of the activations, so an
     in-place operation there does not change them. Of a layer that hands on its input, the map counts what comes through
     the layer; of an output that the model also keeps elsewhere, it counts every use. Where nothing before the layer
@@ -127,12 +125,16 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
         layout: brings the output to (N,K,h,w), see `batchcam.layouts`; None where it is that already.
 
     Returns:
-        A context manager that gives an object whose `activations` can be read once the layer has run; reading raises
-        what it says there.
+        A context manager that gives a `Captured`; reading its `activations` raises what it says there.
 
     Raises:
         TypeError: a layer that is no module.
         ValueError: while the model runs, inside DistributedDataParallel with `static_graph` or under `no_grad`.
+
+    Example:
+        >>> with batchcam.capture(model.layer4) as captured:
+        ...     logits = model(images)
+        >>> maps = batchcam.grad_cam(captured.activations, logits, labels)
     """
     if not isinstance(layer, nn.Module):
         raise TypeError(f"layer must be a module, such as model.layer4, got {describe(layer)}")

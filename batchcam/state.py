@@ -76,50 +76,36 @@ def _buffers_kept(owners: Sequence[nn.Module], device: torch.device) -> Iterator
     buffers = [dict(m._buffers) for m in owners]
     # By identity, since a buffer may have two names.
     clones = {id(b): b.clone() for named in buffers for b in named.values() if b is not None}
+    shown: list[tuple[nn.Module, _ThreadBuffers, dict[str, Any] | None]] = []
     with _lock:
-        shown = [_thread_buffers(m) for m in owners]
-        outer = [s.copies.get(thread) for s in shown]  # an explanation inside an explanation
-        for s, named in zip(shown, buffers, strict=True):
-            s.copies[thread] = {name: clones.get(id(b)) for name, b in named.items()}
+        for module, named in zip(owners, buffers, strict=True):
+            view = module._buffers if isinstance(module._buffers, _ThreadBuffers) else _ThreadBuffers(module._buffers)
+            module._buffers = view
+            shown.append((module, view, view.copies.get(thread)))  # this thread's, if it is explaining already
+            view.copies[thread] = {name: clones.get(id(b)) for name, b in named.items()}
     try:
         with _random_state_kept(device):
             yield
     finally:
         with _lock:
-            for module, s, before in zip(owners, shown, outer, strict=True):
-                if before is not None:
-                    s.copies[thread] = before
-                else:
-                    del s.copies[thread]
-                if not s.copies:
-                    module._buffers = s.shared
-
-
-def _thread_buffers(module: nn.Module) -> _ThreadBuffers:
-    if not isinstance(module._buffers, _ThreadBuffers):
-        module._buffers = _ThreadBuffers(module._buffers)
-    return module._buffers
+            for module, view, outer in shown:
+                del view.copies[thread]
+                if outer is not None:
+                    view.copies[thread] = outer
+                if not view.copies:
+                    module._buffers = view.shared
 
 
 def _random_state_kept(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Set the random numbers, the CPU's and a CUDA device's, back to before, unless somebody else drew meanwhile."""
     of_device = [torch.cuda.default_generators[device.index]] if device.type == "cuda" else []
     generators = [torch.default_generator, *of_device]
-    return _SetBack(generators) if len(sys._current_frames()) == 1 else _Draws(generators)
-
-
-class _SetBack(contextlib.AbstractContextManager[None]):
-    """Sets generators back: where no other thread is, nobody else can draw."""
-
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self.generators = generators
-
-    def __enter__(self) -> None:
-        self.states = [g.get_state() for g in self.generators]
-
-    def __exit__(self, *exception: object) -> None:
-        for generator, state in zip(self.generators, self.states, strict=True):
-            generator.set_state(state)
+    if len(sys._current_frames()) > 1:
+        return _Draws(generators)
+    stack = contextlib.ExitStack()  # no other thread is there to draw
+    for generator in generators:
+        stack.callback(generator.set_state, generator.get_state())
+    return stack
 
 
 class _Watched:
@@ -129,16 +115,16 @@ class _Watched:
         self.generator = generator
         self.threads = 0
         self.start = generator.get_state()
-        self.last = self.first = _bytes(self.start)
+        self.first = self.last = self.state()
         self.disturbed = False  # somebody else has drawn
 
+    def state(self) -> bytes:
+        """To be compared without letting another thread run, as `torch.equal` does, between a look and what follows."""
+        state = self.generator.get_state()
+        return ctypes.string_at(state.data_ptr(), state.numel())
+
     def look(self) -> None:
-        self.disturbed |= _bytes(self.generator.get_state()) != self.last
-
-
-def _bytes(state: torch.Tensor) -> bytes:
-    """To be compared without letting another thread run, which `torch.equal` does, between a look and what follows."""
-    return ctypes.string_at(state.data_ptr(), state.numel())
+        self.disturbed |= self.state() != self.last
 
 
 _watched: dict[torch.Generator, _Watched] = {}
@@ -183,7 +169,7 @@ class _Draws(TorchDispatchMode):
                 return func(*args, **(kwargs or {}))
             finally:
                 for w in self.watched:
-                    w.last = _bytes(w.generator.get_state())
+                    w.last = w.state()
 
     # Without these two, torch imports its compiler at the first operation (seconds), and says for the whole process
     # that a mode is on, which stays said when threads leave in the order in which they came.
