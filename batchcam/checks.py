@@ -1,6 +1,8 @@
 """Checks of arguments: each raises `TypeError` or `ValueError` with one sentence that names what was found."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Collection
 
 import torch
@@ -14,12 +16,22 @@ def describe(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def check_float(name: str, value: object, shape: str) -> None:
-    """Raise unless `value` is a floating-point tensor with as many dimensions as `shape`, say "(N,H,W)"."""
+def check_float(name: str, value: object, shapes: str) -> None:
+    """Raise unless `value` is a float tensor with as many dimensions as one of `shapes`: "(N,h,w) or (h,w)"."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise TypeError(f"{name} must be a floating-point tensor {shape}, got {describe(value)}")
-    if value.ndim != shape.count(",") + 1:
-        raise ValueError(f"{name} must be {shape}, got {describe(value)}")
+        raise TypeError(f"{name} must be a floating-point tensor {shapes}, got {describe(value)}")
+    if value.ndim not in [shape.count(",") + 1 for shape in shapes.split(" or ")]:
+        raise ValueError(f"{name} must be {shapes}, got {describe(value)}")
+
+
+def check_images(value: object) -> None:
+    """Raise unless `value` is a floating-point tensor (N,C,H,W) or (N,H,W) in [0, 1]."""
+    check_float("images", value, "(N,C,H,W) or (N,H,W)")
+    assert isinstance(value, Tensor)
+    if value.numel() and not 0 <= value.min() <= value.max() <= 1:
+        raise ValueError(
+            f"images must lie in [0, 1], got {value.min():.3g}..{value.max():.3g}; pass them before normalisation"
+        )
 
 
 def check_class_indices(name: str, value: object, count: int, num_classes: int | None) -> None:
@@ -28,10 +40,9 @@ def check_class_indices(name: str, value: object, count: int, num_classes: int |
         raise TypeError(f"{name} must be a long (int64) tensor ({count},), got {describe(value)}")
     if value.shape != (count,):
         raise ValueError(f"{name} must have the shape ({count},), one class per sample, got {tuple(value.shape)}")
-    if count == 0:
-        return
-    least, most = torch.stack(value.aminmax()).tolist()  # one transfer from a GPU
-    if least < 0 or (num_classes is not None and most >= num_classes):
+    indices = value.tolist()  # one transfer from a GPU
+    least, most = min(indices, default=0), max(indices, default=0)
+    if least < 0 or (count and num_classes is not None and most >= num_classes):
         allowed = "at least 0" if num_classes is None else f"in 0..{num_classes - 1}"
         raise ValueError(f"{name} must be {allowed}, got {least if least < 0 else most}")
 
@@ -39,15 +50,21 @@ def check_class_indices(name: str, value: object, count: int, num_classes: int |
 def check_same_size(name: str, maps: Tensor, reference_name: str, reference: Tensor) -> None:
     """Raise unless the last two dimensions agree."""
     if maps.shape[-2:] != reference.shape[-2:]:
-        raise ValueError(
-            f"{name} {tuple(maps.shape)} and {reference_name} {tuple(reference.shape)} differ in height or width;"
-            " resize_maps brings maps to a size"
-        )
+        shapes = f"{name} {tuple(maps.shape)} and {reference_name} {tuple(reference.shape)}"
+        raise ValueError(f"{shapes} differ in height or width; resize_maps brings maps to a size")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise unless `value` is one of the choices; name them, and the nearest."""
-    if value not in choices:
+    if value not in tuple(choices):  # a tuple, since the value may be anything, also what has no hash
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}{hint}")
+
+
+def warn(message: str) -> None:
+    """Warn the code that called the package, from however deep in it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__package__") == "batchcam":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

@@ -1,6 +1,10 @@
 """Distances between maps, (N,H,W) × (N,H,W) → (N,): one number per pair, computed in float32 (or float64).
 
 Both sides are in [0, 1], as `normalize_maps` and `class_prototypes` leave them; 0 means equal.
+
+Example:
+    >>> batchcam.distances.l1(torch.zeros(2, 5, 5), torch.tensor([0.25, 1.0]).view(2, 1, 1).expand(2, 5, 5))
+    tensor([0.2500, 1.0000])
 """
 
 from collections.abc import Callable
@@ -14,13 +18,7 @@ from batchcam.ssim import SIGMA, WINDOW, check_window
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference, mean |a − b|, in [0, 1].
-
-    Args:
-        a, b: (N,H,W), floating point.
-
-    Returns:
-        (N,).
+    """Mean absolute difference of a and b, (N,H,W) both, floating point: mean |a − b|, (N,) in [0, 1].
 
     Raises:
         TypeError, ValueError: not two floating-point tensors of one shape (N,H,W).
@@ -52,12 +50,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     check_window(a)
     with no_autocast(a):
         similarity: Tensor = pytorch_msssim.ssim(
-            a[:, None],
-            b[:, None],
-            data_range=1.0,
-            size_average=False,
-            win_size=WINDOW,
-            win_sigma=SIGMA,
+            a[:, None], b[:, None], data_range=1.0, size_average=False, win_size=WINDOW, win_sigma=SIGMA
         )
         return 1 - similarity
 

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from batchcam.checks import check_choice, check_class_indices, check_float, check_same_size, describe
+from batchcam.checks import check_choice, check_class_indices, check_float, check_same_size
 from batchcam.distances import DISTANCES
 from batchcam.precision import full_precision, no_autocast
 from batchcam.ssim import similarity
@@ -22,6 +22,12 @@ class PrototypeLoss(nn.Module):
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
 
     Source: arXiv 2510.00664, in words; the paper's formula could not be read.
+
+    Example:
+        >>> prototypes = batchcam.class_prototypes(images, labels, num_classes=4)
+        >>> logits, raw_maps = batchcam.explain(model, model.layer4, images)
+        >>> maps = batchcam.normalize_maps(batchcam.resize_maps(raw_maps, images.shape[2:]))
+        >>> loss = batchcam.PrototypeLoss(prototypes, "ssim")(maps, labels)
     """
 
     prototypes: Tensor
@@ -67,6 +73,9 @@ class BatchCAMLoss(nn.Module):
         reading: one of the three above.
 
     Source: arXiv 2510.00664, in words; the readings are named choices of this project.
+
+    Example:
+        >>> loss = batchcam.BatchCAMLoss(prototypes, "l1")(maps, labels)
     """
 
     prototypes: Tensor | None
@@ -127,13 +136,11 @@ def _class_means(membership: Tensor, planes: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
-    if not isinstance(images, Tensor) or images.ndim not in (3, 4) or len(images) != len(maps):
-        raise ValueError(
-            f"the reading 'batch_image' needs images (N,H,W) or (N,channels,H,W) of the maps {tuple(maps.shape)},"
-            f" got {describe(images)}"
-        )
-    if not images.is_floating_point():
-        raise TypeError(f"images must be floating point in [0, 1], got {describe(images)}")
+    if images is None:
+        raise ValueError("the reading 'batch_image' needs the images of the maps, (N,H,W) or (N,channels,H,W)")
+    check_float("images", images, "(N,H,W) or (N,channels,H,W)")
+    if len(images) != len(maps):
+        raise ValueError(f"images {tuple(images.shape)} and maps {tuple(maps.shape)} differ in N")
     check_same_size("maps", maps, "images", images)
     images = images.to(maps.dtype)
     return images.mean(dim=1) if images.ndim == 4 else images

@@ -1,14 +1,20 @@
 """What happens to a raw Grad-CAM map before it is compared: resize, then min-max normalise."""
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from batchcam.checks import describe
+from batchcam.checks import check_float
 from batchcam.precision import full_precision, no_autocast
 
-#: Least range that `normalize_maps` divides by. Below it a map is taken for constant: its gradient, which grows
-#: as 1 / (max − min), stays bounded.
+#: Least range that `normalize_maps` divides by, so that its gradient, which grows as 1 / (max − min), stays bounded.
 EPSILON = 1e-6
+
+#: Up to which range, in roundings of its largest value, a map is taken for constant. A constant map that was resized
+#: has a range of up to 4 roundings; of maps summed from constant activations, 99 in 100 have one of up to 100.
+ROUNDINGS = 128
 
 
 def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -24,7 +30,7 @@ def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     Raises:
         TypeError, ValueError: maps that are not such a tensor, or a size under one pixel.
     """
-    _check_maps(maps)
+    check_float("maps", maps, "(N,h,w) or (N,C,h,w)")
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"size must be at least one pixel, got {size}")
@@ -35,27 +41,22 @@ def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def normalize_maps(maps: Tensor) -> Tensor:
-    """Min-max normalise each map: (M − min) / max(max − min, 1e-6).
+    """Min-max normalise each map: (M − min) / max(max − min, 1e-6), or 0 where it is constant but for rounding.
 
     Args:
         maps: (N,H,W) or (N,C,H,W), floating point, any range.
 
     Returns:
         The same shape in [0, 1], float32 (float64 stays float64); differentiable. A constant map, an all-zero one
-        among them, becomes zero; a gradient at tied extremes is shared equally.
+        among them, becomes zero with zero gradient; a gradient at tied extremes is shared equally.
 
     Raises:
         TypeError, ValueError: maps that are not such a tensor.
     """
-    _check_maps(maps)
+    check_float("maps", maps, "(N,H,W) or (N,C,H,W)")
     with no_autocast(maps):
         maps = full_precision(maps)
         low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-        return (maps - low) / (high - low).clamp(min=EPSILON)
-
-
-def _check_maps(maps: object) -> None:
-    if not isinstance(maps, Tensor) or not maps.is_floating_point():
-        raise TypeError(f"maps must be a floating-point tensor (N,h,w) or (N,C,h,w), got {describe(maps)}")
-    if maps.ndim not in (3, 4):
-        raise ValueError(f"maps must be (N,h,w) or (N,C,h,w), got {describe(maps)}")
+        noise = ROUNDINGS * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+        span = high - low
+        return (maps - low) / span.clamp(min=EPSILON).masked_fill(span <= noise, math.inf)

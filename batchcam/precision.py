@@ -9,6 +9,9 @@ import contextlib
 import torch
 from torch import Tensor
 
+#: A context that changes nothing, made once: an explanation of one small image enters three, 2 µs each.
+UNCHANGED = contextlib.nullcontext()
+
 
 def full_precision(tensor: Tensor) -> Tensor:
     """The tensor in float32; float64 stays float64."""
@@ -19,5 +22,5 @@ def no_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
     """A context in which operations on the tensor's device keep the dtype of their inputs."""
     device = tensor.device.type
     if not torch.is_autocast_enabled(device):
-        return contextlib.nullcontext()
+        return UNCHANGED
     return torch.autocast(device, enabled=False)

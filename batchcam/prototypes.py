@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from batchcam.checks import check_class_indices, describe
+from batchcam.checks import check_class_indices, check_images
 
 
 def class_prototypes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -37,16 +37,14 @@ def class_sums(images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor
 
     Returns:
         sums (num_classes,H,W) float64, and counts (num_classes,) long.
+
+    Example:
+        >>> sums, counts = batchcam.class_sums(images, labels, num_classes=4)
+        >>> more = batchcam.class_sums(images, labels, num_classes=4)
+        >>> prototypes = batchcam.prototypes_from_sums(sums + more[0], counts + more[1])
     """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(f"images must be a floating-point tensor (N,C,H,W) or (N,H,W), got {describe(images)}")
-    if images.ndim not in (3, 4):
-        raise ValueError(f"images must be (N,C,H,W) or (N,H,W), got {describe(images)}")
+    check_images(images)
     check_class_indices("labels", labels, images.shape[0], num_classes)
-    if images.numel() and not 0 <= images.min() <= images.max() <= 1:
-        raise ValueError(
-            f"images must lie in [0, 1], got {images.min():.3g}..{images.max():.3g}; pass them before normalisation"
-        )
     grey = images.double()
     if grey.ndim == 4:
         grey = grey.mean(dim=1)

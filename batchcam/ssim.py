@@ -59,19 +59,12 @@ def similarity(maps: Tensor, references: Tensor, index: Tensor) -> Tensor:
 def check_window(maps: Tensor) -> None:
     """Raise unless the window fits into maps (N,H,W)."""
     if min(maps.shape[1:]) < WINDOW:
-        raise ValueError(
-            f"SSIM's window needs maps of at least {WINDOW}×{WINDOW} pixels, got {tuple(maps.shape)};"
-            " resize_maps brings maps to a size"
-        )
+        needed = f"SSIM's window needs maps of at least {WINDOW}×{WINDOW} pixels, got {tuple(maps.shape)}"
+        raise ValueError(f"{needed}; resize_maps brings maps to a size")
 
 
 def _band(side: int, like: Tensor) -> Tensor:
     """The matrix (side − 10, side) whose product with a column blurs it where the whole window fits."""
     tap = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     window = torch.exp(-tap.square() / (2 * SIGMA**2))
-    window /= window.sum()
-    rows = side - WINDOW + 1
-    band = torch.zeros(rows, side + 1, dtype=torch.float64)
-    band[:, :WINDOW] = window
-    # Rows of length side + 1, read as rows of length side, each begin one place further right.
-    return band.flatten()[: rows * side].view(rows, side).to(like)
+    return (torch.eye(side, dtype=torch.float64).unfold(0, WINDOW, 1) @ (window / window.sum())).to(like)

@@ -9,6 +9,7 @@ import torch
 from batchcam import normalize_maps, resize_maps
 from batchcam.distances import l1, l2, ssim
 from bench.bounds import ceiling, floors
+from bench.cell.data import load
 from bench.cell.images import prototypes
 from bench.prepare import datasets
 

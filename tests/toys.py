@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NUM_CLASSES = 5
+METHODS = ["grad_cam", "hires_cam", "layer_cam"]
 #: Not square, so that exchanged height and width show.
 SIZE = (9, 7)
 
@@ -88,22 +89,77 @@ def toy(kind: str = "gelu_norms", dtype: torch.dtype = torch.float64, dropout: f
     return model.to(dtype).eval()
 
 
+class Attention(nn.Module):
+    """A transformer's block in little: norm, self-attention, and the sum with what came in, (N,L,8) → (N,L,8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.qkv = nn.Linear(8, 24)
+        self.behind = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).chunk(3, -1)
+        return x + torch.tanh(self.behind((q @ k.mT).softmax(-1) @ v))
+
+
+class Prepend(nn.Module):
+    """Learnt tokens in front of the others."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(1, count, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.tokens.expand(len(x), -1, -1), x], 1)
+
+
+def transformer(skip: int = 1, channels_last: bool = False) -> nn.Sequential:
+    """A transformer in eval mode, images (N,1,9,7) → logits (N,5), that reads its first token or the mean of all.
+
+    `model.layer` puts out (N, skip + 12, 8), a grid of 4×3 patches, or with `channels_last` (N,4,3,8).
+    """
+    model = nn.Sequential()
+    model.add_module("patches", nn.Conv2d(1, 8, (3, 3), stride=2))
+    model.add_module("flatten", Apply(lambda x: x.flatten(2).mT))
+    model.add_module("prepend", Prepend(skip) if skip else nn.Identity())
+    model.add_module("first", Attention())
+    if channels_last:
+        model.add_module("grid", Apply(lambda x: x.unflatten(1, (4, 3))))
+    model.add_module("layer", nn.LayerNorm(8))
+    if channels_last:
+        model.add_module("row", Apply(lambda x: x.flatten(1, 2)))
+    model.add_module("last", Attention())
+    model.add_module("read", Apply(lambda x: x[:, 0] if skip else x.sin().mean(1)))
+    model.add_module("fc", nn.Linear(8, NUM_CLASSES))
+    return model.double().eval()
+
+
 def batch(n: int = 4, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """Images in [0, 1] and a target for each; one class twice."""
     return torch.rand(n, 1, *SIZE, dtype=dtype), torch.tensor([3, 0, 3, 4, 1, 2, 0])[:n]
 
 
-def plain_grad_cam(model: nn.Sequential, images: Tensor, targets: Tensor, relu: bool = True) -> Tensor:
-    """Grad-CAM of one image at a time, written down from its definition, without hooks."""
+def plain_grad_cam(
+    model: nn.Sequential,
+    images: Tensor,
+    targets: Tensor,
+    relu: bool = True,
+    method: str = "grad_cam",
+    layout: Callable[[Tensor], Tensor] = lambda output: output,
+) -> Tensor:
+    """The map of one image at a time, written down from its definition, without hooks."""
     names = [name for name, _ in model.named_children()]
     split = names.index("layer") + 1
     maps = []
     for image, target in zip(images, targets, strict=True):
-        A = model[:split](image[None]).detach().requires_grad_()
-        model[split:](A.clone())[0, target].backward(inputs=[A])
-        cam = torch.zeros_like(A[0, 0])
-        for k in range(A.shape[1]):
-            cam += A.grad[0, k].mean() * A.detach()[0, k]
+        output = model[:split](image[None]).detach().requires_grad_()
+        model[split:](output.clone())[0, target].backward(inputs=[output])
+        A, g = layout(output.detach())[0], layout(output.grad)[0]
+        cam = torch.zeros_like(A[0])
+        for k in range(len(A)):
+            weight = {"grad_cam": g[k].mean(), "hires_cam": g[k], "layer_cam": g[k].clamp(min=0)}[method]
+            cam += weight * A[k]
         maps.append(cam.clamp(min=0) if relu else cam)
     return torch.stack(maps)
 

@@ -1,7 +1,10 @@
 """explain and grad_cam_loop leave no trace: state kept, threads apart, nothing of the backbone in a graph."""
 
 import contextlib
+import copy
 import threading
+import time
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -77,6 +80,15 @@ def test_the_state_is_afterwards_what_it_was(run, custom, mode, ends):
     with pytest.raises(AttributeError) if ends == "raising" else contextlib.nullcontext():
         RUNS[run](model, images, targets)
     assert state_of(model) == before
+
+
+def test_a_module_under_two_names_is_put_back_once():
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    model.stem = nn.Sequential(OrderedDict(stem=model.stem, norm=model.norm, again=model.norm))
+    before = state_of(model)
+    RUNS["explain"](model, images, targets)
+    assert state_of(model) == before
+    assert {type(m._buffers) for m in model.modules()} == {dict}
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -185,7 +197,7 @@ def in_threads(*functions):
         except Exception as error:
             results[i] = error
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(functions))]
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(len(functions))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,6 +268,183 @@ def test_threads_that_overlap_put_back_what_was_there_before_both(run, changing)
     assert state_of(model) == before
 
 
+class Own(nn.Module):
+    """A module of one's own: nobody knows whether it draws or writes, until it does."""
+
+    def forward(self, x):
+        return x
+
+
+def beside(work, explain, times):
+    """What `work` returns when another thread explains as long as it runs."""
+    done = threading.Event()
+
+    def explain_on():
+        count = 0
+        while not done.is_set() or count < times:
+            explain()
+            count += 1
+
+    def then_stop():
+        try:
+            return work()
+        finally:
+            done.set()
+
+    return in_threads(then_stop, explain_on)[0]
+
+
+def drawn():
+    """Random numbers, with a moment for other threads between them."""
+    numbers = []
+    for _ in range(500):
+        numbers.append(torch.rand(1, dtype=torch.float64).item())
+        time.sleep(1e-5)
+    return numbers
+
+
+@pytest.mark.parametrize("kind", ["torch's modules", "own module", "training"])
+def test_where_nothing_is_drawn_the_random_numbers_of_other_threads_go_on(kind):
+    """Each explanation used to set the generator back: 1,950 of 2,000 numbers were repeated."""
+    model, (images, targets) = toy("batchnorm"), batch(1)
+    if kind == "own module":
+        model.act = nn.Sequential(model.act, Own())
+    model.train(kind == "training")
+    torch.manual_seed(1)
+    expected = drawn()
+
+    def draw():
+        torch.manual_seed(1)
+        return drawn()
+
+    for run in RUNS.values():
+        assert beside(draw, lambda run=run: run(model, images, targets), 5) == expected
+
+
+def test_what_another_thread_draws_is_not_set_back_where_the_model_draws_too():
+    model, (images, targets) = toy("relu", dropout=0.5).train(), batch(1)
+    numbers = beside(drawn, lambda: batchcam.explain(model, model.layer, images, targets), 20)
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("mode", ["alone", "beside another thread"])
+@pytest.mark.parametrize("draw", [nn.Dropout(0.5), Apply(lambda x: x * torch.rand(2)[1])], ids=["dropout", "rand"])
+def test_the_model_draws_what_it_always_would_and_the_random_state_is_as_before(draw, mode):
+    model, (images, targets) = toy("relu").train(), batch()
+    model.pool = nn.Sequential(draw, draw, model.pool)
+    before = torch.get_rng_state()
+    expected = model(images)
+    assert not torch.equal(torch.get_rng_state(), before)
+    torch.set_rng_state(before)
+    wait = threading.Event()
+    if mode != "alone":
+        threading.Thread(target=wait.wait, daemon=True).start()
+    for _ in range(3):
+        logits, _ = batchcam.explain(model, model.layer, images, targets)
+        assert torch.equal(logits, expected)
+        assert torch.equal(torch.get_rng_state(), before)
+    wait.set()
+
+
+@pytest.mark.parametrize("threads", ["alone", "two"])
+def test_an_explanation_inside_an_explanation_sets_back_its_own(threads):
+    """Part of the model is explained while the whole is, on copies of the copies."""
+    model, (images, targets) = toy("batchnorm", dropout=0.5).train(), batch()
+    part = nn.Sequential(model.norm, nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+    steps = []
+
+    def inner(x):
+        steps.append(int(model.norm.num_batches_tracked))
+        batchcam.explain(part, model.norm, torch.rand(2, 4, 5, 5).double())
+        steps.append(int(model.norm.num_batches_tracked))
+        return x
+
+    model.pool = nn.Sequential(Apply(inner), model.pool)
+    before = state_of(model)
+    runs = [lambda: RUNS["explain"](model, images, targets)] * (2 if threads == "two" else 1)
+    in_threads(*runs) if threads == "two" else runs[0]()
+    assert state_of(model) == before
+    assert steps == [1, 1] * len(runs)
+
+
+def test_another_thread_may_train_the_model_meanwhile():
+    """BatchNorm used to count 3 of 30 steps: it wrote into the copies that an explanation forgets."""
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    model.norm.register_buffer("steps", torch.zeros(1))
+    model.norm.register_forward_hook(lambda norm, *_: norm.steps.add_(1) and None)
+    alone = copy.deepcopy(model)
+
+    def train(model=model):
+        for _ in range(30):
+            model.zero_grad()
+            F.cross_entropy(model(images), targets).backward()
+        return {name: buffer.tolist() for name, buffer in model.named_buffers()}
+
+    expected = train(alone)
+    kept = [id(m._buffers) for m in model.modules()]
+    assert beside(train, lambda: RUNS["explain"](model, images, targets), 20) == expected
+    assert int(model.norm.num_batches_tracked) == int(model.norm.steps) == 30
+    assert [id(m._buffers) for m in model.modules()] == kept
+    assert {type(m._buffers) for m in model.modules()} == {dict}
+
+
+def test_a_training_step_meanwhile_is_refused():
+    model, (images, targets) = toy("relu"), batch()
+
+    def step(x):
+        with torch.no_grad():
+            model.fc.weight.mul_(2)
+        return x
+
+    model.append(Apply(step))
+    before = state_of(model)["buffers"]
+    with pytest.raises(RuntimeError, match=r"changed in place while explain ran.* between steps, or a copy"):
+        RUNS["explain"](model, images, targets)
+    assert state_of(model)["buffers"] == before
+    assert hooks(model) == 0
+
+
+def test_another_error_of_the_backward_pass_is_the_models():
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError("of the model itself")
+
+    model, (images, targets) = toy("relu").append(Apply(Fails.apply)), batch()
+    with pytest.raises(RuntimeError, match="of the model itself"):
+        RUNS["explain"](model, images, targets)
+
+
+def test_to_another_thread_a_model_that_is_explained_looks_as_ever():
+    """Its buffers can be listed, replaced, removed and saved meanwhile, and stay so."""
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    before = state_of(model)["buffers"]
+    seen = {}
+
+    def look():
+        seen["before"] = state_of(model)["buffers"]
+        seen["state"] = list(model.norm.state_dict())
+        model.norm.register_buffer("more", torch.ones(1))
+        del model.norm.running_var
+        model.norm.running_var = nn.Parameter(torch.ones(4).double(), requires_grad=False)
+        model.norm.running_mean = torch.ones(4).double()
+
+    def then(x):
+        in_threads(look)
+        return x
+
+    model.pool = nn.Sequential(Apply(then), model.pool)
+    RUNS["explain"](model, images, targets)
+    assert seen["before"] == before
+    assert seen["state"] == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert sorted(model.norm._buffers) == ["more", "num_batches_tracked", "running_mean"]
+    assert model.norm.running_mean.tolist() == [1, 1, 1, 1]
+
+
 # Autocast
 
 
@@ -319,6 +508,8 @@ def test_explain_under_autocast_gives_the_logits_of_the_model(enabled):
         ({"targets": "every"}, ValueError, r"targets must be .* or 'all', got 'every'"),
         ({"targets": torch.tensor([0, 1, 2, 5])}, ValueError, r"targets must be in 0\.\.4, got 5"),
         ({"images": [1]}, TypeError, "images must be a tensor, N first, got a list"),
+        ({"layer": "layer"}, TypeError, "layer must be a module, such as model.layer4, got a str"),
+        ({"model": lambda images: images}, TypeError, "model must be a module, got a function"),
         ({"behind": lambda y: (y, y)}, ValueError, r"logits as one tensor \(N,C\), got a tuple"),
         ({"behind": lambda y: y[..., None]}, ValueError, r"logits as one tensor \(N,C\), got .* \(4, 5, 1\)"),
         ({"behind": lambda y: (y * 9).long()}, TypeError, r"logits must be .* got int64 of shape \(4, 5\)"),
@@ -327,9 +518,9 @@ def test_explain_under_autocast_gives_the_logits_of_the_model(enabled):
 )
 def test_explain_names_what_is_wrong_with_an_argument(changed, error, message):
     model, (images, targets) = toy(), batch()
-    arguments = {"images": images, "targets": targets} | changed
+    arguments = {"model": model, "layer": model.layer, "images": images, "targets": targets} | changed
     if "behind" in changed:
         model.append(Apply(arguments.pop("behind")))
     with pytest.raises(error, match=message):
-        batchcam.explain(model, model.layer, **arguments)
+        batchcam.explain(**arguments)
     assert hooks(model) == 0

@@ -41,12 +41,21 @@ def test_no_module_imports_anything_else():
 @pytest.mark.parametrize(
     ("function", "signature"),
     [
-        (batchcam.capture, "layer"),
-        (batchcam.grad_cam, "activations, logits, targets, create_graph=False, relu=True"),
-        (batchcam.explain, "model, layer, images, targets=None, relu=True"),
-        (batchcam.grad_cam_loop, "model, layer, images, targets, create_graph=False"),
+        (batchcam.capture, "layer, layout=None"),
+        (
+            batchcam.grad_cam,
+            "activations, logits, targets, create_graph=False, relu=True, method='grad_cam', layout=None",
+        ),
+        (batchcam.explain, "model, layer, images, targets=None, relu=True, method='grad_cam', layout=None"),
+        (
+            batchcam.grad_cam_loop,
+            "model, layer, images, targets, create_graph=False, method='grad_cam', layout=None",
+        ),
+        (batchcam.layouts.channels_last, "output"),
+        (batchcam.layouts.tokens, "height, width, skip=1"),
         (batchcam.resize_maps, "maps, size"),
         (batchcam.normalize_maps, "maps"),
+        (batchcam.overlay, "images, maps"),
         (batchcam.class_prototypes, "images, labels, num_classes"),
         (batchcam.PrototypeLoss, "prototypes, distance='ssim'"),
         (batchcam.PrototypeLoss.forward, "self, maps, labels"),

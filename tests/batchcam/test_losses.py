@@ -256,10 +256,14 @@ def test_what_does_not_fit_the_prototypes_is_named(loss):
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (None, ValueError, r"'batch_image' needs images .* of the maps \(7, 13, 12\), got a NoneType"),
-        (torch.rand(3, *SIDES), ValueError, r"'batch_image' needs images .* got float32 of shape \(3, 13, 12\)"),
-        (torch.rand(7, 3), ValueError, r"'batch_image' needs images .* got float32 of shape \(7, 3\)"),
-        (torch.ones(7, *SIDES).byte(), TypeError, r"images must be floating point .* got uint8 of shape \(7, 13, 12\)"),
+        (None, ValueError, r"'batch_image' needs the images of the maps, \(N,H,W\) or \(N,channels,H,W\)"),
+        (torch.rand(3, *SIDES), ValueError, r"images \(3, 13, 12\) and maps \(7, 13, 12\) differ in N"),
+        (torch.rand(7, 3), ValueError, r"images must be \(N,H,W\) or .*, got float32 of shape \(7, 3\)"),
+        (
+            torch.ones(7, *SIDES).byte(),
+            TypeError,
+            r"images must be a floating-point tensor .* uint8 of shape \(7, 13, 12\)",
+        ),
         (torch.rand(7, 3, 5, 5), ValueError, r"maps \(7, 13, 12\) and images \(7, 3, 5, 5\) differ in height or width"),
     ],
 )

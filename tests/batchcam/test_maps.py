@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from toys import batch, toy
 
 import batchcam
 
@@ -63,6 +64,77 @@ def test_a_constant_map_becomes_zero_with_a_finite_gradient(value):
     assert maps.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (7, 7)])
+@pytest.mark.parametrize("value", [1e-3, 1.1, 30.1, -30.1, 1e5])
+def test_a_constant_map_is_constant_at_every_size(value, grid, dtype):
+    """Resizing leaves it constant but for rounding, which used to become a map of up to 1, and to train."""
+    for size in (5, 23, 32, 112, (17, 224)):
+        raw = torch.full((2, *grid), value, dtype=dtype, requires_grad=True)
+        maps = batchcam.normalize_maps(batchcam.resize_maps(raw, size))
+        weights = torch.rand_like(maps)
+        (maps * weights).sum().backward()
+        assert maps.abs().max() == 0
+        assert raw.grad.abs().max() == 0
+
+
+def test_maps_of_constant_activations_are_constant_but_for_the_sum():
+    A, alpha = torch.rand(100, 64, 1, 1).expand(-1, -1, 7, 7).flatten(2), torch.randn(100, 64)
+    maps = batchcam.normalize_maps((alpha[:, None] @ A).view(100, 7, 7))
+    assert (maps.amax((1, 2)) > 0).float().mean() < 0.03
+
+
+def old_normalize_maps(maps):
+    """As it was before constant maps were recognised by their rounding."""
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=1e-6)
+
+
+def of_a_trained_network():
+    model, (images, targets) = toy("relu", torch.float32), batch(7, torch.float32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(20):
+        with batchcam.capture(model.layer) as captured:
+            logits = model(images)
+        maps = batchcam.grad_cam(captured.activations, logits, targets, relu=False)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, targets).backward()
+        optimizer.step()
+    return batchcam.resize_maps(maps, 23)
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        lambda: torch.rand(500, 23, 23),
+        lambda: torch.randn(500, 7, 7) * 10 ** torch.empty(500, 1, 1).uniform_(-12, 12),
+        lambda: (torch.randn(500, 9, 9) * torch.rand(500, 1, 1) - 0.5).relu(),
+        lambda: 1 + torch.rand(500, 9, 9) * 1e-4,
+        lambda: torch.rand(500, 5, 4) * 1e-6,
+        of_a_trained_network,
+    ],
+    ids=["uniform", "any size", "rectified", "nearly constant", "tiny", "trained"],
+)
+def test_the_bits_of_other_maps_are_those_of_the_formula(maps):
+    ours = maps().detach().requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    constant = (ours.amax((1, 2)) == ours.amin((1, 2)))[:, None, None].detach()
+    weights = torch.randn_like(ours)
+    results = batchcam.normalize_maps(ours), old_normalize_maps(theirs)
+    assert torch.equal(*results)
+    for result in results:
+        (result.square() * weights).sum().backward()
+    assert torch.equal(ours.grad, theirs.grad.masked_fill(constant, 0))
+    assert constant.float().mean() < 0.5
+
+
+def test_what_is_no_number_stays_visible():
+    for value in (torch.nan, torch.inf):
+        maps = torch.rand(1, 3, 3)
+        maps[0, 1, 1] = value
+        assert batchcam.normalize_maps(maps).isnan().any()
+
+
 def test_tied_extremes_share_their_gradient():
     # f = Σ (M − min)/(max − min) of (0, 1, 3, 3): ∂f/∂max = −7/9, halved between the two; ∂f/∂min = −4/3 + 7/9 = −5/9.
     maps = torch.tensor([[[0.0, 1], [3, 3]]], dtype=torch.float64, requires_grad=True)
@@ -100,13 +172,13 @@ def test_results_are_float32_and_float64_stays(function, dtype):
 @pytest.mark.parametrize(
     ("maps", "error", "message"),
     [
-        ([1], TypeError, r"maps must be a floating-point tensor \(N,h,w\) or \(N,C,h,w\), got a list"),
+        ([1], TypeError, r"maps must be a floating-point tensor \(N,.,.\) or \(N,C,.,.\), got a list"),
         (
             torch.ones(2, 4, 4).long(),
             TypeError,
             r"maps must be a floating-point tensor .* got int64 of shape \(2, 4, 4\)",
         ),
-        (torch.ones(4, 4), ValueError, r"maps must be \(N,h,w\) or \(N,C,h,w\), got float32 of shape \(4, 4\)"),
+        (torch.ones(4, 4), ValueError, r"maps must be \(N,.,.\) or \(N,C,.,.\), got float32 of shape \(4, 4\)"),
         (torch.ones(1, 1, 1, 4, 4), ValueError, r"maps must be .* got float32 of shape \(1, 1, 1, 4, 4\)"),
     ],
 )

@@ -1,0 +1,148 @@
+"""Recording what a layer puts out while a model runs."""
+
+import contextlib
+import threading
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from batchcam.checks import describe
+from batchcam.layouts import Layout, arranged, looks_channels_last
+
+
+class Origin(NamedTuple):
+    """How activations were captured: written on them for `grad_cam`, which is given nothing else of the capture."""
+
+    layout: Layout | None = None
+    frozen: bool = False  # a leaf since nothing before it needs a gradient, not for lack of a graph
+    channels_last: bool | None = None  # whether they look it; None where nobody knows the layer
+
+
+def origin_of(activations: Tensor) -> Origin:
+    """How activations were captured; nothing about others."""
+    origin: Origin = getattr(activations, "_batchcam_origin", Origin())
+    return origin
+
+
+class Captured(contextlib.AbstractContextManager["Captured"]):
+    """What `capture` recorded: `activations`, the output of the layer."""
+
+    def __init__(self, layer: nn.Module, layout: Layout | None) -> None:
+        self._layer = layer
+        self._layout = layout
+        self._thread = threading.get_ident()
+        self._versions: dict[int, int] = {}  # of the layer's arguments before it ran
+        self._runs = 0
+        self._output: object = None
+        self._version = 0
+
+    @property
+    def activations(self) -> Tensor:
+        """A, in the graph of the logits: (N,K,h,w), or with a layout what the layer put out, as logits depend on it.
+
+        Raises:
+            ValueError: the layer did not run in the `with` block, or ran more than once; its output is not (N,K,h,w),
+                also after the layout, or was changed in place later.
+            TypeError: its output is not one floating-point tensor.
+        """
+        if self._runs != 1:
+            ran = f"ran {self._runs} times" if self._runs else "did not run"
+            raise ValueError(
+                f"the captured layer {ran} inside capture(); it must run exactly once, in this thread, and as Python:"
+                " code that torch.compile made before runs no hook, so there pass the model that was compiled"
+            )
+        output = self._output
+        arranged(self._layout, "the captured layer's output", output)
+        assert isinstance(output, Tensor)
+        if not output.is_inference() and output._version != self._version:
+            raise ValueError(
+                f"the captured layer's output {tuple(output.shape)} was changed in place after the layer, through a"
+                " reference that the model keeps to it: its map would be of other values"
+            )
+        return output
+
+    def __enter__(self) -> Self:
+        self._grad_mode = torch.is_grad_enabled()
+        before, after = self._layer.register_forward_pre_hook, self._layer.register_forward_hook
+        self._hooks = before(self._before), after(self._after)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        torch.set_grad_enabled(self._grad_mode)
+
+    def _before(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == self._thread:
+            tensors = [a for a in args if isinstance(a, Tensor) and not a.is_inference()]
+            self._versions.update({id(a): a._version for a in tensors})
+
+    def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+        if threading.get_ident() != self._thread:
+            return None
+        self._runs += 1
+        if self._runs > 1:
+            return None
+        self._output = output
+        if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
+            return None
+        grad_mode = torch.is_grad_enabled()
+        _check_ddp(grad_mode)
+        if self._versions.get(id(output)) == output._version:
+            output = output.clone()  # the layer handed on its input, which others may read and change
+        origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
+        if not grad_mode:
+            output = output.detach() if output.requires_grad else output
+            torch.set_grad_enabled(True)
+        # Itself and no alias, so that what the model keeps of it is tracked as well.
+        self._output = output if output.requires_grad else output.requires_grad_()
+        self._version = output._version
+        vars(output)["_batchcam_origin"] = origin
+        after: Tensor = output.clone()
+        return after
+
+
+def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
+    """Record the activations of a layer while a model runs, in this thread.
+
+    The hooks are gone on exit, whatever was raised. What runs after the layer gets a copy of the activations, so an
+    in-place operation there does not change them. Of a layer that hands on its input, the map counts what comes through
+    the layer; of an output that the model also keeps elsewhere, it counts every use. Where nothing before the layer
+    needs a gradient (frozen parameters), the graph begins at the layer. Under `no_grad` it does so too, and what runs
+    after the layer until the `with` block ends is recorded all the same: this gives a map without the backbone's graph.
+
+    Args:
+        layer: the module whose output is one floating-point tensor, (N,K,h,w) by itself or by the layout.
+        layout: brings the output to (N,K,h,w), see `batchcam.layouts`; None where it is that already.
+
+    Returns:
+        A context manager that gives a `Captured`; reading its `activations` raises what it says there.
+
+    Raises:
+        TypeError: a layer that is no module.
+        ValueError: while the model runs, inside DistributedDataParallel with `static_graph` or under `no_grad`.
+
+    Example:
+        >>> with batchcam.capture(model.layer4) as captured:
+        ...     logits = model(images)
+        >>> assert isinstance(captured, batchcam.Captured)
+        >>> captured.activations.shape
+        torch.Size([8, 4, 4, 4])
+    """
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"layer must be a module, such as model.layer4, got {describe(layer)}")
+    return Captured(layer, layout)
+
+
+def _check_ddp(grad_mode: bool) -> None:
+    """Raise where DistributedDataParallel would count a backward pass that is none of the training's."""
+    ddp = DistributedDataParallel._get_active_ddp_module()
+    if ddp is not None and not grad_mode:
+        raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
+    if ddp is not None and ddp.static_graph:
+        raise ValueError(
+            "DistributedDataParallel(static_graph=True) would take the map's gradient for the training's and reduce"
+            " nothing after it: leave static_graph out"
+        )
