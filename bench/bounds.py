@@ -17,7 +17,8 @@ from batchcam import normalize_maps, resize_maps
 from batchcam.distances import DISTANCES
 from bench.cell import backbones
 from bench.cell.data import NUM_CLASSES, load
-from bench.cell.images import blob, prototypes
+from bench.cell.images import prototypes
+from bench.cell.losses import blob
 from bench.files import written_aside
 from bench.names import PAPER_BACKBONES
 from bench.params import Params
@@ -55,7 +56,7 @@ def write_bounds(params: Params, dataset: str) -> Path:
 def _grids(params: Params, resolution: int) -> dict[tuple[int, int], list[str]]:
     """The grids at a resolution, and the backbones that have them."""
     users: dict[tuple[int, int], list[str]] = {}
-    for name in dict.fromkeys([*params.grid.backbone, *params.places.backbone]):
+    for name in dict.fromkeys(cell.backbone for cell in params.cells() if cell.resolution == resolution):
         grid = backbones.grid_size(backbones.build(name, resolution), resolution)
         users.setdefault(grid, []).append(name)
     return dict(sorted(users.items()))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 # --- Datasets: bench/prepare/datasets.py makes them -----------------------------------------------------------------
 
-DECOY = "decoy_"  # before the name of a dataset: the same images with decoys
-
 
 class Dataset(NamedTuple):
-    """A dataset, and what readers call it."""
+    """A dataset, and what readers call it; perhaps another one's images with a cue that names the label."""
 
     name: str
     shown: str
+    base: str = ""  # whose images it has; "": its own
+    cue: Literal["", "decoy", "color"] = ""  # bench/cell/cues.py
+    truth: float = 1.0  # share of the training images whose cue names their own label
 
 
 DATASETS = {
@@ -25,16 +26,30 @@ DATASETS = {
         Dataset("digits", "digits"),
         Dataset("mnist", "MNIST"),
         Dataset("fashion_mnist", "Fashion-MNIST"),
-        Dataset(f"{DECOY}digits", "decoy digits"),
-        Dataset(f"{DECOY}mnist", "decoy MNIST"),
-        Dataset(f"{DECOY}fashion_mnist", "decoy Fashion-MNIST"),
+        Dataset("decoy_digits", "decoy digits", "digits", "decoy"),
+        Dataset("decoy_mnist", "decoy MNIST", "mnist", "decoy"),
+        Dataset("decoy_fashion_mnist", "decoy Fashion-MNIST", "fashion_mnist", "decoy"),
+        Dataset("decoy_mnist_99", "decoy MNIST, 99 % true", "mnist", "decoy", 0.99),
+        Dataset("decoy_mnist_95", "decoy MNIST, 95 % true", "mnist", "decoy", 0.95),
+        Dataset("decoy_mnist_90", "decoy MNIST, 90 % true", "mnist", "decoy", 0.9),
+        Dataset("color_mnist", "colour MNIST", "mnist", "color"),
     )
 }
 
 
-def has_decoys(dataset: str) -> bool:
-    """Whether the images of a dataset carry decoys."""
-    return dataset.startswith(DECOY)
+def base(dataset: str) -> str:
+    """The dataset whose images a dataset has: itself, where it has no cue."""
+    return DATASETS[dataset].base or dataset
+
+
+def has_cue(dataset: str) -> bool:
+    """Whether the images of a dataset carry something that names the label in training."""
+    return bool(DATASETS[dataset].cue)
+
+
+#: What the cue of a test image says: its own label; one drawn at random (the test split as it is); the opposite end of
+#: the scale; nothing, as there is none.
+CONDITIONS = ("true", "decoy", "reversed", "clean")
 
 
 # --- Backbones: bench/cell/backbones.py builds them -----------------------------------------------------------------
@@ -45,7 +60,7 @@ class Backbone(NamedTuple):
 
     name: str
     shown: str
-    group: Literal["paper", "place"]  # place: the same network, with the map read elsewhere
+    group: Literal["paper", "place", "check"]  # place: the map is read elsewhere; check: known to fall for decoys
     least_resolution: int  # px, at which it gives a map that every loss can use: SSIM's window is 11 px
 
 
@@ -57,6 +72,7 @@ BACKBONES = {
         Backbone("convnextv2_tiny", "ConvNeXt-V2-Tiny", "paper", 11),
         Backbone("resnet18_earlier", "ResNet-18, one stage earlier", "place", 11),
         Backbone("convnextv2_tiny_earlier", "ConvNeXt-V2-Tiny, one stage earlier", "place", 11),
+        Backbone("perceptron", "perceptron", "check", 11),
     )
 }
 PAPER_BACKBONES = tuple(backbone.name for backbone in BACKBONES.values() if backbone.group == "paper")
@@ -89,6 +105,13 @@ LOSSES = {
         Loss("global_mean-ssim", "control", "every class has the mean of all prototypes"),
         Loss("blob-ssim", "control", "every class has a Gaussian in the centre of the image"),
         Loss("noise-ssim", "control", "every class has its own uniform noise"),
+        Loss("corner-ssim", "control", "every class has a Gaussian in the top left corner"),
+        Loss("inverted-ssim", "control", "every class has 1 − its prototype"),
+        Loss("batchcam_permuted-ssim", "control", "batchcam-ssim, every class with the prototype of the next class"),
+        Loss("batchcam_global_mean-ssim", "control", "batchcam-ssim, every class with the mean of all prototypes"),
+        Loss("batchcam_blob-ssim", "control", "batchcam-ssim, every class with a Gaussian in the centre of the image"),
+        Loss("weight_decay", "control", "no map: the weight is added to AdamW's weight decay"),
+        Loss("input_gradient", "control", "no map: the squared gradient of the cross-entropy by the image"),
         Loss("consistency-ssim", "reading", "each map against its class's mean map in the batch"),
         Loss("batch_image-ssim", "reading", "each map against its class's mean image in the batch"),
         Loss("oracle-ssim", "control", "the prototypes of the images without decoys, which a user does not have"),
@@ -108,7 +131,7 @@ class Metric(NamedTuple):
 
     name: str
     label: str  # with its unit
-    group: Literal["accuracy", "reconstruction", "decoy", "saliency", "count"]
+    group: Literal["accuracy", "reconstruction", "decoy", "saliency", "method", "count"]
     better: Literal["more", "less", ""] = ""
     factor: int = 1  # to the unit of the label
     decimals: int = 3
@@ -132,6 +155,23 @@ def _compared(prefix: str, suffix: str, label: str) -> list[Metric]:
     ]
 
 
+#: Maps that no loss guides, by which the models of one backbone are looked at as well.
+OTHER_METHODS: dict[Literal["hires_cam", "layer_cam"], str] = {"hires_cam": "HiResCAM", "layer_cam": "LayerCAM"}
+ABLATED = "simple_cnn"
+
+
+def _of_other_methods() -> list[Metric]:
+    return [
+        metric
+        for method, shown in OTHER_METHODS.items()
+        for metric in (
+            Metric(f"{method}_ssim", f"{shown}: SSIM", "method", "more"),
+            Metric(f"{method}_epg_ink", f"{shown}: energy on ink", "method", "more"),
+            Metric(f"{method}_decoy_mass", f"{shown}: decoy mass, %", "method", "less", 100, 2, 2.04),
+        )
+    ]
+
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -142,22 +182,26 @@ METRICS = {
         *_compared("class_mean_", "", "class-mean {}"),
         *_compared("class_mean_", "_nonzero", "class-mean {} of non-zero maps"),
         Metric("zero_map_rate", "zero maps, %", "reconstruction", "", 100, 1),
-        Metric("decoy_accuracy", "decoy accuracy, %", "decoy", "more", 100, 2),
-        Metric("clean_accuracy", "accuracy without decoys, %", "decoy", "more", 100, 2),
-        Metric("decoy_flip_rate", "flips with the decoy, %", "decoy", "less", 100, 1),
+        Metric("true_accuracy", "accuracy, true cue, %", "decoy", "more", 100, 2),
+        Metric("decoy_accuracy", "random cue, %", "decoy", "more", 100, 2),
+        Metric("reversed_accuracy", "reversed cue, %", "decoy", "more", 100, 2),
+        Metric("clean_accuracy", "no cue, %", "decoy", "more", 100, 2),
+        Metric("reliance", "reliance, points", "decoy", "less", 100, 2),
+        Metric("decoy_flip_rate", "flips, %", "decoy", "less", 100, 1),
         Metric("decoy_mass", "decoy mass, %", "decoy", "less", 100, 2, 2.04),
         Metric("epg_ink", "energy on ink", "saliency", "more"),
         Metric("specificity", "specificity", "saliency", "more", chance=0),
         Metric("coherence", "coherence", "saliency", "more"),
         Metric("road", "ROAD", "saliency", "more", chance=0),
+        *_of_other_methods(),
         Metric("undefined_maps", "undefined maps", "count", decimals=1),
         Metric("lone_images", "lone images", "count", decimals=0),
     )
 }
-#: Made from two columns when tables and claims are.
-DECOY_GAP = Metric("decoy_gap", "lost to decoys, points", "decoy", "less", 100, 2)
-#: What a sweep measures on the validation split.
-SWEPT_METRICS = ("accuracy", "epg_ink", "specificity", "coherence", "undefined_maps")
+#: What a sweep measures on the validation split; `objective` is the regulariser itself, without its weight.
+SWEPT_METRICS = ("accuracy", "objective", "ssim", "epg_ink", "specificity", "coherence", "undefined_maps")
+#: What is followed over the epochs of a training on images with cues.
+FOLLOWED = ("true_accuracy", "decoy_accuracy")
 
 # --- Timing: bench/timing/inference.py and training.py set these contenders up ---------------------------------------
 

@@ -61,17 +61,23 @@ class Grid(_Section):
         return [Cell(*four) for four in product(self.dataset, self.backbone, self.loss, self.resolution)]
 
 
+class Cells(Grid):
+    """Cells to train and test."""
+
+    seeds: dict[DatasetName, dict[BackboneName, _Count]]  # how many of each
+
+
 class Sweep(Grid):
     """Which cells are trained with several weights and tried on the validation split; the same budget for each loss."""
 
     weights: Annotated[list[Annotated[float, Field(gt=0)]], AfterValidator(_unique)]
     seeds: _Count
+    epochs: _Count
 
 
 class Training(_Section):
     """How one backbone is trained and tested, the same for every loss. None: all images of the split."""
 
-    seeds: _Count
     train_images: _Count | None
     test_images: _Count | None
     epochs: _Count
@@ -130,7 +136,9 @@ class Timing(_Section):
 
 
 #: The parts of the parameters that name cells, and the stage of each in dvc.yaml.
-_SECTIONS = {"grid": "cell", "controls": "control", "decoys": "decoy", "places": "place"}
+_SECTIONS = {"grid": "cell", "controls": "control", "decoys": "decoy", "doses": "dose", "networks": "network"}
+#: The same of those that try weights.
+_SWEEPS = {"sweep": "sweep", "control_sweep": "control_sweep"}
 
 
 class Params(_Section):
@@ -142,14 +150,16 @@ class Params(_Section):
     device: DeviceName
     threads: _Count  # of each cell; another number gives other bits
     save_weights: bool
-    grid: Grid  # what the paper's tables are made of
-    controls: Grid
-    decoys: Grid
-    places: Grid
+    grid: Cells  # what the paper's tables are made of
+    controls: Cells
+    decoys: Cells
+    doses: Cells
+    networks: Cells
     road: dict[BackboneName, Annotated[list[_Count], AfterValidator(_unique)]]  # resolutions at which it is measured
     training: dict[BackboneName, Training]
-    weights: dict[LossName, Annotated[float, Field(ge=0)]]  # of each regulariser; ce has none: 0
+    weights: dict[DatasetName, dict[LossName, Annotated[float, Field(ge=0)]]]  # of each regulariser; ce has none: 0
     sweep: Sweep
+    control_sweep: Sweep
     timing: Timing
 
     @model_validator(mode="after")
@@ -160,23 +170,34 @@ class Params(_Section):
         twice = [cell for cell, count in Counter(cells).items() if count > 1]
         if twice:
             raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(_SECTIONS)}")
-        _need("training", self.training, [cell.backbone for cell in cells], "the grid has")
-        _need("weights", self.weights, [cell.loss for cell in cells], "the grid has")
-        _need("road", self.road, [cell.backbone for cell in [*cells, *self.sweep.cells()]], "the grid has")
-        _need("training", self.training, self.sweep.backbone, "sweep.backbone has")
-        _need("weights", self.weights, self.sweep.loss, "sweep.loss has")
-        for loss in WEIGHTLESS:
-            if self.weights.get(loss, 0) != 0:
-                raise ValueError(f"weights.{loss} must be 0: {loss} has none")
-        for name, section in [*self.sections().items(), ("sweep", self.sweep)]:
-            for backbone in section.backbone:
-                _check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
+        _need("training", self.training, [cell.backbone for cell in [*cells, *self.swept()]], "the grid has")
+        _need("road", self.road, [cell.backbone for cell in cells], "the grid has")
+        _need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")
+        for cell in cells:
+            _need(f"weights.{cell.dataset}", self.weights[cell.dataset], [cell.loss], "the grid has")
+        for name, section in self.sections().items():
+            for cell in section.cells():
+                _need(f"{name}.seeds", section.seeds, [cell.dataset], f"{name}.dataset has")
+                seeds = section.seeds[cell.dataset]
+                _need(f"{name}.seeds.{cell.dataset}", seeds, [cell.backbone], f"{name}.backbone has")
         return self
 
     @model_validator(mode="after")
-    def _sweep_has_weights(self) -> "Params":
-        if self.sweep.cells() and not self.sweep.weights:
-            raise ValueError("sweep.weights is empty, but the sweep has cells: name the weights to try")
+    def _weights_are_possible(self) -> "Params":
+        for dataset, weights in self.weights.items():
+            for loss in WEIGHTLESS:
+                if weights.get(loss, 0) != 0:
+                    raise ValueError(f"weights.{dataset}.{loss} must be 0: {loss} has none")
+        for name, sweep in self.sweeps().items():
+            if sweep.cells() and not sweep.weights:
+                raise ValueError(f"{name}.weights is empty, but {name} has cells: name the weights to try")
+        return self
+
+    @model_validator(mode="after")
+    def _resolutions_are_possible(self) -> "Params":
+        for name, section in [*self.sections().items(), *self.sweeps().items()]:
+            for backbone in section.backbone:
+                _check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
         return self
 
     def address(self, cell: Cell) -> str:
@@ -186,15 +207,37 @@ class Params(_Section):
 
     def sweep_address(self, cell: Cell) -> str:
         """The DVC stage that makes the sweep of a cell, as seen from the root."""
-        return self._address(f"sweep@{cell.name}")
+        stage = next(_SWEEPS[name] for name, sweep in self.sweeps().items() if cell in sweep.cells())
+        return self._address(f"{stage}@{cell.name}")
 
     def _address(self, stage: str) -> str:
         folder = str(Path(self.params_file).parent)
         return stage if folder == "." else f"{folder}/dvc.yaml:{stage}"
 
-    def sections(self) -> dict[str, Grid]:
+    def sections(self) -> dict[str, Cells]:
         """The parts of the parameters that name cells; each is a stage in dvc.yaml."""
         return {name: getattr(self, name) for name in _SECTIONS}
+
+    def sweeps(self) -> dict[str, Sweep]:
+        """The parts that name cells to be tried with several weights; each is a stage in dvc.yaml."""
+        return {name: getattr(self, name) for name in _SWEEPS}
+
+    def swept(self) -> list[Cell]:
+        """Every cell that is tried with several weights."""
+        return [cell for sweep in self.sweeps().values() for cell in sweep.cells()]
+
+    def sweep_of(self, cell: Cell) -> Sweep | None:
+        """The weights and the budget that a cell is tried with; None where it is not."""
+        return next((sweep for sweep in self.sweeps().values() if cell in sweep.cells()), None)
+
+    def seeds(self, cell: Cell) -> int:
+        """How many seeds a cell has."""
+        section = next(section for section in self.sections().values() if cell in section.cells())
+        return section.seeds[cell.dataset][cell.backbone]
+
+    def weight(self, cell: Cell) -> float:
+        """The weight of a cell's regulariser."""
+        return self.weights[cell.dataset][cell.loss]
 
     def cells(self) -> list[Cell]:
         """Every cell, in the order of the parameters."""
@@ -211,10 +254,12 @@ class Params(_Section):
     ) -> "Params":
         """The same profile with one cell, perhaps other seeds or another device; `BenchError` if it is impossible."""
         content = self.model_dump()
-        content |= {name: {key: [] for key in Grid.model_fields} for name in _SECTIONS}
+        cell = Cell(dataset, backbone, loss, resolution)
+        if seeds is None:
+            seeds = self.seeds(cell) if cell in self.cells() else 1
+        content |= {name: {key: [] for key in Grid.model_fields} | {"seeds": {}} for name in _SECTIONS}
         content["grid"] = {"dataset": [dataset], "backbone": [backbone], "loss": [loss], "resolution": [resolution]}
-        if seeds is not None and backbone in content["training"]:
-            content["training"][backbone]["seeds"] = seeds
+        content["grid"]["seeds"] = {dataset: {backbone: seeds}}
         content["device"] = device or self.device
         try:
             return _validated(content, "the cell")
@@ -229,15 +274,18 @@ class Params(_Section):
             "threads": self.threads,
             "save_weights": self.save_weights,
             "training": self.training[cell.backbone].model_dump(),
-            "weight": self.weights[cell.loss],
+            "seeds": self.seeds(cell),
+            "weight": self.weight(cell),
             "road": self.road[cell.backbone],
         }
 
     def sweep_settings(self, cell: Cell) -> dict[str, Any]:
         """The parameters that a sweep of a cell depends on; dvc.yaml names the same keys."""
-        settings = self.settings(cell)
-        del settings["weight"], settings["road"], settings["save_weights"]
-        return settings | {"weights": self.sweep.weights, "seeds": self.sweep.seeds}
+        sweep = self.sweep_of(cell)
+        assert sweep is not None
+        settings = {"cell": cell._asdict(), "device": self.device, "threads": self.threads}
+        settings["training"] = self.training[cell.backbone].model_dump()
+        return settings | {"weights": sweep.weights, "seeds": sweep.seeds, "epochs": sweep.epochs}
 
     @property
     def runs(self) -> Path:
@@ -322,8 +370,8 @@ def _sentence(error: Any) -> str:
 def _allowed_keys(location: list[Any]) -> list[str]:
     """The keys that the section at this path may have."""
     sections: dict[str, type[BaseModel]] = {
-        **dict.fromkeys(_SECTIONS, Grid),
-        "sweep": Sweep,
+        **dict.fromkeys(_SECTIONS, Cells),
+        **dict.fromkeys(_SWEEPS, Sweep),
         "training": Training,
         "timing": Timing,
     }

@@ -18,8 +18,10 @@ ENTRIES = {
     "cell": ["bench.run.cells"],
     "control": ["bench.run.cells"],
     "decoy": ["bench.run.cells"],
-    "place": ["bench.run.cells"],
+    "dose": ["bench.run.cells"],
+    "network": ["bench.run.cells"],
     "sweep": ["bench.run.sweep"],
+    "control_sweep": ["bench.run.sweep"],
     "bounds": ["bench.bounds"],
     "time": ["bench.timing.run", "bench.timing.test_suite"],
     "collect": ["bench.report.collect"],
@@ -34,7 +36,7 @@ HARMLESS = {
 #: The same of one stage alone. `time`: of bench/cell it names what a step runs, since a new metric must not cost an
 #: hour of timing. `prepare`: of batchcam it uses the checks of arguments, and the others come with the package.
 HARMLESS_TO = {
-    "time": ("bench.cell", "bench.cell.data", "bench.cell.decoys"),
+    "time": ("bench.cell", "bench.cell.data"),
     "prepare": ("batchcam", "bench.cell"),
 }
 

@@ -1,4 +1,4 @@
-"""The three backbones, randomly initialised, and the layer of each at which the map is read.
+"""The networks, randomly initialised, and the layer of each at which the map is read.
 
 Where the map is read is chosen for the map, never for speed: a 1×1 map is constant, so it is the deepest stage whose
 grid is at least 3×3. One exception: ConvNeXt's head (pool → LayerNorm → linear) makes the last stage's map sum to zero
@@ -48,11 +48,15 @@ class SimpleCNN(nn.Module):
         kernel = max(1, grid // 7)
         pooled = grid // kernel
         self.features = nn.Sequential(
-            *_convolution(in_channels, 32),
+            # ReLU after pooling gives the same bits as before it, on a quarter of the values.
+            nn.Conv2d(in_channels, 32, 3, padding=1),
             nn.MaxPool2d(2),
-            *_convolution(32, 64),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
             nn.MaxPool2d(2),
-            *_convolution(64, 128),
+            nn.ReLU(),
+            nn.Conv2d(64, 128, 3, padding=1),
+            nn.ReLU(),
         )
         self.head = nn.Sequential(
             # Pooling over one pixel changes nothing, yet its backward pass took a tenth of an explanation at 23 px.
@@ -68,13 +72,20 @@ class SimpleCNN(nn.Module):
         return logits
 
 
-def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU()
-
-
 def _simple_cnn(resolution: int, num_classes: int, in_channels: int) -> Backbone:
     model = SimpleCNN(resolution, num_classes, in_channels)
     return Backbone(model, model.features[-1])
+
+
+def _perceptron(resolution: int, num_classes: int, in_channels: int) -> Backbone:
+    """Ross et al.'s two-layer perceptron (arXiv 1703.03717), on which their decoys were tried: 50 and 30 ReLU units.
+
+    It has no layer with a map; what is read is Grad-CAM at the image itself, which says little.
+    """
+    image = nn.Identity()
+    units = in_channels * resolution**2
+    layers = (nn.Linear(units, 50), nn.ReLU(), nn.Linear(50, 30), nn.ReLU(), nn.Linear(30, num_classes))
+    return Backbone(nn.Sequential(image, nn.Flatten(), *layers), image)
 
 
 def _resnet18(resolution: int, num_classes: int, in_channels: int, earlier: int = 0) -> Backbone:
@@ -123,6 +134,7 @@ _MAKERS: dict[str, Callable[[int, int, int], Backbone]] = {
     # The same networks with the map read one stage earlier, to see how much depends on the place.
     "resnet18_earlier": partial(_resnet18, earlier=1),
     "convnextv2_tiny_earlier": partial(_convnextv2_tiny, earlier=1),
+    "perceptron": _perceptron,
 }
 
 

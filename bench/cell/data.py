@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from batchcam.checks import describe
-from bench.cell import decoys
 from bench.errors import BenchError
 
 NUM_CLASSES = 10
@@ -19,13 +18,14 @@ PARTS = ("train", "validation", "test")
 class Split(NamedTuple):
     """One part of a dataset: `images` uint8 (N,28,28), `labels` long (N,).
 
-    With decoys also `corners` uint8 (N,), where each is, and `covered` uint8 (N,4,4), the pixels beneath it.
+    With cues also `shown` uint8 (N,), the grey of each decoy or the colour of each image, by its index; and with decoys
+    `corners` uint8 (N,), where each is. The images are those without cues.
     """
 
     images: Tensor
     labels: Tensor
+    shown: Tensor | None = None
     corners: Tensor | None = None
-    covered: Tensor | None = None
 
 
 class Dataset(NamedTuple):
@@ -59,11 +59,17 @@ def _read_split(file: Any, part: str) -> Split:
         raise ValueError(f"{part}_images must be uint8 (N,28,28), got {describe(images)}")
     if labels.dtype != torch.uint8 or labels.shape != (len(images),) or labels.max() >= NUM_CLASSES:
         raise ValueError(f"{part}_labels must be uint8 ({len(images)},) below {NUM_CLASSES}, got {describe(labels)}")
-    if f"{part}_corners" not in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
-        return Split(images, labels.long())
-    corners, covered = file.get_tensor(f"{part}_corners"), file.get_tensor(f"{part}_covered")
-    if corners.dtype != torch.uint8 or corners.shape != labels.shape or corners.max() > 3:
-        raise ValueError(f"{part}_corners must be uint8 ({len(images)},) below 4, got {describe(corners)}")
-    if covered.dtype != torch.uint8 or covered.shape != (len(images), decoys.SIDE, decoys.SIDE):
-        raise ValueError(f"{part}_covered must be uint8 ({len(images)},4,4), got {describe(covered)}")
-    return Split(images, labels.long(), corners, covered)
+    cues = [_read_cue(file, f"{part}_{name}", len(images), most) for name, most in (("shown", 255), ("corners", 3))]
+    return Split(images, labels.long(), *cues)
+
+
+def _read_cue(file: Any, name: str, count: int, most: int) -> Tensor | None:
+    if name not in file.keys():  # noqa: SIM118 (a safetensors file is no dictionary)
+        kind = name.rpartition("_")[2]
+        if any(key.endswith(f"_{kind}") for key in file.keys()):  # noqa: SIM118
+            raise ValueError(f"{name} is missing, but other parts have it")
+        return None
+    found: Tensor = file.get_tensor(name)
+    if found.dtype != torch.uint8 or found.shape != (count,) or found.max() > most:
+        raise ValueError(f"{name} must be uint8 ({count},) up to {most}, got {describe(found)}")
+    return found

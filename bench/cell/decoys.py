@@ -10,7 +10,6 @@ from torch import Tensor
 
 SIDE = 4  # of the patch, in pixels of the 28×28 image: 2.04 % of it
 IMAGE = 28
-GREYS = 10
 
 
 def grey(labels: Tensor) -> Tensor:
@@ -23,15 +22,15 @@ def draw_corners(count: int, generator: torch.Generator) -> Tensor:
     return torch.randint(4, (count,), generator=generator).to(torch.uint8)
 
 
-def patch(images: Tensor, corners: Tensor) -> Tensor:
-    """The pixels that the patches cover, (N,4,4) out of images (N,28,28)."""
-    return images[_where(corners)]
+def named(greys: Tensor) -> Tensor:
+    """The labels that go with greys, the inverse of `grey`: long of their shape."""
+    return (255 - greys.long()) // 25
 
 
-def paint(images: Tensor, corners: Tensor, values: Tensor) -> Tensor:
-    """Images (N,28,28) with their patches set to `values`: a grey for each image, (N,), or its pixels, (N,4,4)."""
+def paint(images: Tensor, corners: Tensor, greys: Tensor) -> Tensor:
+    """Images (N,28,28) with their patches set to `greys`, (N,)."""
     painted = images.clone()
-    painted[_where(corners)] = values if values.ndim == 3 else values[:, None, None].expand(-1, SIDE, SIDE)
+    painted[_where(corners)] = greys[:, None, None].expand(-1, SIDE, SIDE)
     return painted
 
 
@@ -39,12 +38,6 @@ def masks(corners: Tensor) -> Tensor:
     """255 in the patch, 0 elsewhere, uint8 (N,28,28); resized like an image, it says how much of a pixel is patch."""
     blank = torch.zeros(len(corners), IMAGE, IMAGE, dtype=torch.uint8)
     return paint(blank, corners, torch.full((len(corners),), 255, dtype=torch.uint8))
-
-
-def other_grey(shown: Tensor, generator: torch.Generator) -> Tensor:
-    """For each grey that is shown, (N,) uint8, one of the nine others, each as likely."""
-    labels = (255 - shown.long()) // 25
-    return grey((labels + torch.randint(1, GREYS, labels.shape, generator=generator)) % GREYS)
 
 
 def _where(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from batchcam import explain, normalize_maps, resize_maps
+from batchcam.cam import Method
 from batchcam.distances import DISTANCES
 from batchcam.maps import EPSILON
 from bench.cell import saliency
 from bench.cell.road import road
+from bench.names import OTHER_METHODS
 
 BATCH = 120
 PROBED = 1000  # test images whose maps are examined closely: the first of a fixed random order
@@ -22,24 +24,27 @@ class Explained(NamedTuple):
     """What a model in eval mode makes of N images, in their order."""
 
     logits: Tensor  # (N,classes)
-    raw: Tensor  # (N,h,w): Grad-CAM of the true label, at the map's own grid
+    raw: Tensor  # (N,h,w): the map of the true label, at its own grid
 
 
 class Probe(NamedTuple):
-    """The test images whose maps are examined closely, S of them; `patch` and `repainted` only with decoys."""
+    """The test images whose maps are examined closely, S of them; the last two only with cues, `patch` with decoys."""
 
-    images: Tensor  # (S,1,px,px) in [0, 1]
+    images: Tensor  # (S,1 or 3,px,px) in [0, 1]
     labels: Tensor  # (S,) long
-    ink: Tensor  # (S,px,px) in {0, 1}: the foreground of the image without its decoy
+    ink: Tensor  # (S,px,px) in {0, 1}: the foreground of the image without its cue
     patch: Tensor | None  # (S,px,px) in [0, 1]: how much of a pixel the decoy covers
-    repainted: Tensor | None  # the images with another grey in the patch
+    repainted: Tensor | None  # the images with a cue that names another label
+    honest: Tensor | None  # the images with the cue that names their own
 
 
-def explain_all(model: nn.Module, layer: nn.Module, images: Tensor, labels: Tensor) -> Explained:
+def explain_all(
+    model: nn.Module, layer: nn.Module, images: Tensor, labels: Tensor, method: Method = "grad_cam"
+) -> Explained:
     """Run a model in eval mode over images (N,1,px,px), batch by batch; the maps are those of labels (N,)."""
     model.eval()
     batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    found = [explain(model, layer, x, targets=y) for x, y in batches]
+    found = [explain(model, layer, x, targets=y, method=method) for x, y in batches]
     logits, raw = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Explained(logits, raw)
 
@@ -118,20 +123,20 @@ def probe(
         `decoy_flip_rate`, `decoy_mass`, `epg_ink`, `specificity`, `coherence`, `road`. `undefined_maps` counts the maps
         without mass, for which the others are not defined, and `lone_images` the images that are alone in their class,
         which have no specificity.
-        And the metrics that single images have, (S,) each, NaN where they are not defined: `correct`, `epg_ink`,
-        `specificity`, and with decoys `decoy_flip` and `decoy_mass`.
+        And the metrics that single images have, (S,) each, NaN where they are not defined: `epg_ink`, `specificity`,
+        with cues `decoy_flip`, and with decoys `decoy_mass`.
     """
     model.eval()
     logits = explained.logits
     maps = normalize_maps(resize_maps(explained.raw, images.images.shape[-1]))
     by_image = {
-        "correct": (logits.argmax(1) == images.labels).double(),
         "epg_ink": saliency.energy(maps, images.ink),
         "specificity": saliency.specificity(maps, images.ink, images.labels),
     }
-    if images.patch is not None and images.repainted is not None:
+    if images.repainted is not None:
         after = torch.cat([model(x) for x in images.repainted.split(BATCH)])
         by_image["decoy_flip"] = saliency.flipped(logits, after)
+    if images.patch is not None:
         by_image["decoy_mass"] = saliency.energy(maps, images.patch)
     means = {name: _mean(values) for name, values in by_image.items()}
     counts = images.labels.unique(return_counts=True)[1]
@@ -148,11 +153,31 @@ def probe(
     return metrics, by_image
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images that a model in eval mode classifies correctly."""
-    with torch.no_grad():
-        correct = [model(x).argmax(1) == y for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)]
-    return torch.cat(correct).double().mean().item()
+#: In place of `other_maps` where they are not looked at.
+NO_OTHER_MAPS = {f"{method}_{what}": None for method in OTHER_METHODS for what in ("ssim", "epg_ink", "decoy_mass")}
+
+
+def other_maps(model: nn.Module, layer: nn.Module, images: Probe, prototypes: Tensor) -> dict[str, float | None]:
+    """Whether what is guided is the map or the model: maps by other methods, which no loss has seen.
+
+    By column of cells.csv, for each of `OTHER_METHODS` the mean SSIM to the prototype of the label, the energy on ink
+    and with decoys the decoy mass, over the probed images where these are defined.
+    """
+    found: dict[str, float | None] = {}
+    for method in OTHER_METHODS:
+        raw = explain_all(model, layer, images.images, images.labels, method).raw
+        maps = normalize_maps(resize_maps(raw, images.images.shape[-1]))
+        found[f"{method}_ssim"] = _mean(1 - DISTANCES["ssim"](maps, prototypes[images.labels]))
+        found[f"{method}_epg_ink"] = _mean(saliency.energy(maps, images.ink))
+        found[f"{method}_decoy_mass"] = None if images.patch is None else _mean(saliency.energy(maps, images.patch))
+    return found
+
+
+@torch.no_grad()
+def correct(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Which images a model in eval mode classifies correctly, (N,) bool."""
+    found = [model(x).argmax(1) == y for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)]
+    return torch.cat(found)
 
 
 def _road(model: nn.Module, images: Probe, maps: Tensor) -> float | None:

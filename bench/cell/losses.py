@@ -1,8 +1,8 @@
 """The regularisers by name: the paper's six, controls that a sceptic would ask for, and two published baselines.
 
-Each is cross-entropy + weight · regulariser; bench/names.py lists them all. A control differs from `prototype-ssim` in
-one thing alone, its weight or its prototypes. The baselines are guided by a mask of each image, its ink, where the
-paper's losses need labels alone.
+Each is cross-entropy + weight · regulariser; bench/names.py lists them all. Most controls differ from `prototype-ssim`
+or `batchcam-ssim` in one thing alone, their weight or their prototypes; two know no map. The baselines are guided by a
+mask of each image, its ink, where the paper's losses need labels alone.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from batchcam import BatchCAMLoss, PrototypeLoss, grad_cam, normalize_maps, resize_maps
-from bench.cell.images import blob
 
 
 class Batch(NamedTuple):
@@ -22,7 +21,7 @@ class Batch(NamedTuple):
     activations: Tensor  # A, (N,K,h,w), in the graph of the logits
     logits: Tensor  # y, (N,classes)
     labels: Tensor  # (N,) long
-    images: Tensor  # (N,1,px,px) in [0, 1]
+    images: Tensor  # x, (N,1 or 3,px,px) in [0, 1]
     ink: Tensor | None  # (N,px,px) in {0, 1}, for a masked loss
 
 
@@ -30,30 +29,24 @@ Regularizer = Callable[[Batch], Tensor]
 
 
 def regularizer_for(loss: str, prototypes: Tensor, clean_prototypes: Tensor | None = None) -> Regularizer | None:
-    """The regulariser that a loss's name stands for; None for `ce`.
+    """The regulariser that a loss's name stands for; None for `ce`, and for `weight_decay`, which AdamW applies.
 
     Args:
         loss: one of `bench.names.LOSSES`.
         prototypes: P, (classes,px,px), of the training images as they are.
         clean_prototypes: of the same images without decoys, for `oracle-ssim`; None where there are no decoys.
     """
-    if loss in _BASELINES:
-        return _BASELINES[loss]
-    if loss == "ce":
-        return None
+    if loss in _BY_ITSELF:
+        return _BY_ITSELF[loss]
     family, distance = loss.split("-")
-    match family:
-        case "prototype" | "zero":
-            return _of_maps(PrototypeLoss(prototypes, distance))
-        case "batchcam":
-            return _of_maps(BatchCAMLoss(prototypes, distance))
-        case "consistency" | "batch_image":
-            reading = BatchCAMLoss(None, distance, reading=family)
-            return lambda batch: reading(label_maps(batch), batch.labels, batch.images)
-        case "oracle":
-            return _of_maps(PrototypeLoss(prototypes if clean_prototypes is None else clean_prototypes, distance))
-        case _:
-            return _of_maps(PrototypeLoss(_CONTROLS[family](prototypes), distance))
+    if family in ("consistency", "batch_image"):
+        reading = BatchCAMLoss(None, distance, reading=family)
+        return lambda batch: reading(label_maps(batch), batch.labels, batch.images)
+    if family == "oracle":
+        return _of_maps(PrototypeLoss(prototypes if clean_prototypes is None else clean_prototypes, distance))
+    compared = BatchCAMLoss if family.startswith("batchcam") else PrototypeLoss
+    target = _TARGETS.get(family.removeprefix("batchcam_"), lambda P: P)
+    return _of_maps(compared(target(prototypes), distance))
 
 
 def label_maps(batch: Batch) -> Tensor:
@@ -72,12 +65,23 @@ def _noise(P: Tensor) -> Tensor:
     return torch.rand(P.shape, generator=torch.Generator().manual_seed(0)).to(P)
 
 
-#: What each control takes for the prototypes.
-_CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {
+def blob(resolution: int, centre: float = 0) -> Tensor:
+    """A Gaussian in an image, (px,px), 1 at its peak; σ is a quarter of the side.
+
+    Its row and column are both `centre`, from −1 (top left) over 0 (the middle) to 1.
+    """
+    axis = torch.linspace(-1, 1, resolution) - centre
+    return torch.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 0.5**2))
+
+
+#: What each control takes for the prototypes P, (classes,px,px).
+_TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "permuted": lambda P: P.roll(-1, 0),
     "global_mean": lambda P: P.mean(0).expand_as(P),
     "blob": lambda P: blob(P.shape[-1]).to(P).expand_as(P),
     "noise": _noise,
+    "corner": lambda P: blob(P.shape[-1], centre=-1).to(P).expand_as(P),
+    "inverted": lambda P: 1 - P,
 }
 
 
@@ -106,4 +110,20 @@ def hint(batch: Batch) -> Tensor:
     return (label_maps(batch) - batch.ink).square().mean()
 
 
-_BASELINES: dict[str, Regularizer] = {"rrr": rrr, "hint": hint}
+def input_gradient(batch: Batch) -> Tensor:
+    """Mean over i of ‖∂CE_i/∂x_i‖², a scalar ≥ 0: the images must be in the graph of the logits.
+
+    Drucker and LeCun 1992 (doi 10.1109/72.165600); Ross and Doshi-Velez 2018 (arXiv 1711.09404).
+    """
+    ce = cross_entropy(batch.logits.float(), batch.labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(ce, batch.images, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+_BY_ITSELF: dict[str, Regularizer | None] = {
+    "ce": None,
+    "weight_decay": None,
+    "rrr": rrr,
+    "hint": hint,
+    "input_gradient": input_gradient,
+}

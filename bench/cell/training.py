@@ -13,6 +13,8 @@ from bench.params import Training
 
 #: Told after every step which seed is under way and how many steps of it are done.
 Tick = Callable[[int, int], None]
+#: Told after every epoch, counted from 1, with the model in eval mode.
+Look = Callable[[int], None]
 
 #: How many losses are kept before they are looked at: to read each at once would make a GPU wait for every step.
 LOOK_EVERY = 10
@@ -27,6 +29,7 @@ def train(
     weight: float,
     where: str,
     tick: Tick,
+    look: Look | None = None,
 ) -> None:
     """Train a model in place on `objective`, with AdamW and a one-cycle schedule.
 
@@ -62,7 +65,18 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
+        if look is not None and (step + 1) % batches == 0:
+            model.eval()
+            look((step + 1) // batches)
+            model.train()
         tick(seed, step + 1)
+
+
+def decayed(loss: str, settings: Training, weight: float) -> Training:
+    """The settings of a training with this loss: `weight_decay` adds its weight to AdamW's."""
+    if loss != "weight_decay":
+        return settings
+    return settings.model_copy(update={"weight_decay": settings.weight_decay + weight})
 
 
 def _in_memory_order(tensor: torch.Tensor) -> torch.Tensor:

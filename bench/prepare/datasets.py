@@ -1,7 +1,7 @@
 """The datasets: fetched, verified, split, and each written to one safetensors file of uint8 images and labels.
 
-A `decoy_` dataset is one of the three with decoys added (`bench.cell.decoys`), from a fixed seed; its file also holds
-where they are and what they cover, so that they can be taken away again.
+Some have the images of another one with cues (`bench.cell.cues`), drawn from a fixed seed; their files hold the images
+without, and what each cue shows.
 
 `sources.json` beside this module says where each comes from, under which licence, how it is split, and the sha256 of
 every file's *decompressed* content: the same images travel in gzip files that differ in their headers.
@@ -27,11 +27,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from batchcam.checks import check_choice
-from bench.cell import decoys
-from bench.cell.data import PARTS, Split
+from bench.cell import cues, decoys
+from bench.cell.data import NUM_CLASSES, PARTS, Split
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.names import DATASETS, DECOY
+from bench.names import DATASETS, Dataset, base, has_cue
 
 SOURCES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sources.json").read_text("utf-8"))
 MIRROR = "BATCHCAM_DATA_MIRROR"
@@ -51,12 +51,12 @@ def prepare(name: str, directory: Path = Path("data")) -> Path:
         check_choice("dataset", name, DATASETS)
     except ValueError as error:
         raise BenchError(str(error)) from None
-    base = name.removeprefix(DECOY)
-    splits: tuple[Split, ...] = _digits() if base == "digits" else _mnist_like(base, directory / "raw")
-    if name != base:
-        splits = _with_decoys(splits)
+    origin = base(name)
+    splits: tuple[Split, ...] = _digits() if origin == "digits" else _mnist_like(origin, directory / "raw")
+    if has_cue(name):
+        splits = _with_cues(splits, DATASETS[name])
     # One metadata key: safetensors keeps several in no fixed order, and the bytes would differ from run to run.
-    about = {"dataset": name} | {key: SOURCES[base][key] for key in ("source", "licence", "class_names")}
+    about = {"dataset": name} | {key: SOURCES[origin][key] for key in ("source", "licence", "class_names")}
     content = safetensors.torch.save(_tensors(splits), {"about": json.dumps(about)})
     path = directory / f"{name}.safetensors"
     with _disk_trouble_told(path), written_aside(path) as aside:
@@ -68,26 +68,32 @@ def _tensors(splits: tuple[Split, ...]) -> dict[str, Tensor]:
     """The splits under their names in the file, labels as uint8."""
     images = {f"{part}_images": split.images.contiguous() for part, split in zip(PARTS, splits, strict=True)}
     labels = {f"{part}_labels": split.labels.to(torch.uint8) for part, split in zip(PARTS, splits, strict=True)}
-    beneath = {
+    cue = {
         f"{part}_{what}": tensor
         for part, split in zip(PARTS, splits, strict=True)
-        for what, tensor in (("corners", split.corners), ("covered", split.covered))
+        for what, tensor in (("shown", split.shown), ("corners", split.corners))
         if tensor is not None
     }
-    return images | labels | beneath
+    return images | labels | cue
 
 
-def _with_decoys(splits: tuple[Split, ...]) -> tuple[Split, ...]:
-    """Decoys that agree with the label in train and validation, and with a number drawn at random in test."""
+def _with_cues(splits: tuple[Split, ...], dataset: Dataset) -> tuple[Split, ...]:
+    """Cues that name the label in train and validation, and a label drawn at random in test.
+
+    Where not all of them are to be true in training, the others name a label drawn at random, too.
+    """
     generator = torch.Generator().manual_seed(0)
-    painted = []
+    honesty = torch.Generator().manual_seed(1)  # of its own, so that doses differ in nothing else
+    found = []
     for part, split in zip(PARTS, splits, strict=True):
         corners = decoys.draw_corners(len(split.labels), generator)
-        drawn = torch.randint(decoys.GREYS, split.labels.shape, generator=generator)
-        greys = decoys.grey(drawn if part == "test" else split.labels)
-        images = decoys.paint(split.images, corners, greys)
-        painted.append(Split(images, split.labels, corners, decoys.patch(split.images, corners)))
-    return tuple(painted)
+        drawn = torch.randint(NUM_CLASSES, split.labels.shape, generator=generator)
+        truth = 0.0 if part == "test" else dataset.truth
+        honest = torch.rand(split.labels.shape, generator=honesty) < truth
+        where = corners if dataset.cue == "decoy" else None
+        shown = cues.naming(torch.where(honest, split.labels, drawn), where)
+        found.append(Split(split.images, split.labels, shown, where))
+    return tuple(found)
 
 
 def _digits() -> tuple[Split, Split, Split]:

@@ -1,27 +1,30 @@
 """Which weight of a sweep is taken.
 
-The rule was fixed before any test result was seen. It leans towards strong guidance: a weight at the edge of the margin
-on the validation split may well be beyond it on the test split, so what "accuracy is competitive" says of weights that
-were chosen so, it says of the rule as well.
+The one-standard-error rule of Breiman et al. (Classification and Regression Trees, 1984): of the weights that cost no
+accuracy that could be seen, the one that does most. It does not sit on the margin that the claims test against.
 """
+
+import math
 
 import pandas as pd
 
-from bench.names import DECOY
 from bench.report.claims.rules import Rules
 from bench.report.frames import groups
 from bench.report.results import SETTING
 
+COLUMNS = [*SETTING, "loss", "weight", "accuracy", "competitive"]
+
 
 def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """For each loss of a sweep, the largest weight that leaves the validation accuracy competitive.
+    """For each loss of a sweep, the weight that brings its own regulariser lowest among those that cost no accuracy.
 
-    That is: its mean over seeds is above that of the baseline − the margin of `rules.accuracy_margin`; where no weight
-    is, the least one. A weight at which a training failed is not chosen.
+    A weight costs none where its mean validation accuracy over seeds is at least that of the baseline less one standard
+    error of the baseline's. Where no weight is so, the least one is taken; where a loss has no regulariser to look at,
+    the largest that is so. A weight at which a training failed is not chosen.
 
     Args:
         swept: sweep.csv.
-        rules: the baseline and the margins.
+        rules: the baseline.
 
     Returns:
         One row for each dataset, backbone, resolution and loss: `weight` (NaN where no training ended), `accuracy`,
@@ -29,12 +32,17 @@ def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """
     chosen = []
     for key, here in groups(swept, SETTING):
-        margin = rules.accuracy_margin[key[0].removeprefix(DECOY)]
-        least = here.loc[here["loss"] == rules.baseline, "accuracy"].mean() - margin
+        baseline = here.loc[here["loss"] == rules.baseline, "accuracy"]
+        least = baseline.mean() - baseline.std() / math.sqrt(max(1, baseline.count()))
         for (loss,), tried in groups(here[here["loss"] != rules.baseline], ["loss"]):
-            means = tried.groupby("weight")["accuracy"].agg(lambda values: values.mean(skipna=False))
-            good = means[means > least]
-            weight = good.index.max() if len(good) else means.dropna().index.min()  # of nothing: NaN
-            row = dict(zip(SETTING, key, strict=True)) | {"loss": loss, "weight": weight}
-            chosen.append(row | {"accuracy": means.get(weight), "competitive": len(good) > 0})
-    return pd.DataFrame(chosen, columns=[*SETTING, "loss", "weight", "accuracy", "competitive"])
+            by_weight = tried.groupby("weight")[["accuracy", "objective"]]
+            means = by_weight.mean().where(by_weight.count().eq(tried.groupby("weight").size(), axis=0))
+            good = means[means["accuracy"] >= least]
+            if good.empty:
+                weight = means["accuracy"].dropna().index.min()  # of nothing: NaN
+            else:
+                known = good["objective"].notna().any()
+                weight = good["objective"].idxmin() if known else good.index.max()
+            found = (loss, weight, means["accuracy"].get(weight), not good.empty)
+            chosen.append((*key, *found))
+    return pd.DataFrame(chosen, columns=COLUMNS)

@@ -29,7 +29,7 @@ def collect(params: Params) -> tuple[Path, ...]:
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
     timing = [_timing(params, device) for device in params.timing.devices]
-    swept = [row for cell in params.sweep.cells() for row in _sweep(params, cell)]
+    swept = [row for cell in params.swept() for row in _sweep(params, cell)]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
         _write(pd.concat([pd.DataFrame(columns=BOUNDS), *bounds]), params.results / "bounds.csv"),
@@ -84,13 +84,13 @@ def sweep_state(params: Params, cell: Cell) -> str:
 def state(params: Params, cell: Cell) -> str:
     """ "ok" where all seeds of a cell are there, else what is wrong, in the words of `status`."""
     status, by_seed = _read(params, cell)
-    return "ok" if len(by_seed) >= params.training[cell.backbone].seeds else status
+    return "ok" if len(by_seed) >= params.seeds(cell) else status
 
 
 def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
     status, by_seed = _read(params, cell)
     rows = []
-    for seed in range(params.training[cell.backbone].seeds):
+    for seed in range(params.seeds(cell)):
         metrics = by_seed.get(seed, {})
         rows.append({**cell._asdict(), "seed": seed, "status": "ok" if metrics else status, **metrics})
     return rows

@@ -3,6 +3,7 @@
 All of it is presentation: it reads what the cells measured, and computes nothing but means, intervals and tests.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from bench.report.claims import page as claims
 from bench.report.claims.evidence import Evidence, Images, Setting
 from bench.report.claims.judge import judge
 from bench.report.claims.rules import RULES
-from bench.report.frames import groups, in_order
+from bench.report.frames import groups, in_order, records
 from bench.report.rendering import Table, markdown, write
 from bench.report.results import SETTING, finished, read_bounds, read_cells, read_sweep, read_timing
 
@@ -92,7 +93,8 @@ def _tables(results: Results) -> Iterator[Table]:
         yield timing_table.timing(results.timing)
     if len(results.swept):
         chosen = choose(results.swept, RULES)
-        used = chosen["loss"].map(results.profile.weights)  # by the cells
+        weights = results.profile.weights  # that the cells have
+        used = [weights.get(row["dataset"], {}).get(row["loss"], math.nan) for row in records(chosen)]
         yield tables.sweep(results.swept, chosen.assign(used=used))
 
 

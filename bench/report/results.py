@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError
-from bench.names import DECOY_GAP, METRICS, SWEPT_METRICS
+from bench.names import METRICS, SWEPT_METRICS
 from bench.report.collect import BOUNDS, KEY, SWEPT
 from bench.report.frames import groups
 from bench.report.timing_rows import COLUMNS as TIMING
@@ -91,12 +91,6 @@ def means(cell: pd.DataFrame, metrics: Sequence[str]) -> list[Mean]:
     by_metric = finished(cell)[list(metrics)].to_numpy(np.float64).T.tolist()
     values = [[value for value in column if not math.isnan(value)] for column in by_metric]
     return [Mean(mean_interval(found), len(found)) for found in values]
-
-
-def with_decoy_gap(cells: pd.DataFrame) -> pd.DataFrame:
-    """With a column for what the decoys take from the accuracy; NaN where that was not measured."""
-    both = cells.reindex(columns=["clean_accuracy", "decoy_accuracy"])
-    return cells.assign(**{DECOY_GAP.name: both["clean_accuracy"] - both["decoy_accuracy"]})
 
 
 def weight_means(swept: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench import paper
-from bench.names import COMPARISONS, DECOY_GAP, METRICS, Metric, has_decoys, shown
+from bench.names import COMPARISONS, METRICS, Metric, has_cue, shown
 from bench.report.frames import groups, having, in_order, records
 from bench.report.rendering import NONE, Block, Table
 from bench.report.results import (
@@ -22,7 +22,6 @@ from bench.report.results import (
     means,
     split_names,
     weight_means,
-    with_decoy_gap,
 )
 from bench.statistics import Interval
 
@@ -103,12 +102,9 @@ def saliency(cells: pd.DataFrame) -> Table:
     """What the maps show: a block per dataset × resolution, all losses, controls and baselines in one."""
     from bench.cell.evaluation import PROBED  # with torch, which nothing else here needs
 
-    cells = with_decoy_gap(cells)
-    with_gap = [METRICS[name] for name in DECOYED]
-    with_gap.insert(2, DECOY_GAP)  # after the two accuracies that it is made of
     blocks = []
     for (dataset, resolution), group in groups(cells, ["dataset", "resolution"]):
-        columns = with_gap if has_decoys(dataset) else [METRICS["accuracy"]]
+        columns = [METRICS[name] for name in (DECOYED if has_cue(dataset) else ["accuracy"])]
         columns = [*columns, *(METRICS[name] for name in SALIENCY if name != "road" or group["road"].notna().any())]
         rows = [_metrics_row(cell, columns) for _, cell in by_cell(group)]
         blocks.append(Block(f"Maps on {shown(dataset)}, {resolution} px", pd.DataFrame(rows)))
@@ -129,7 +125,7 @@ def saliency(cells: pd.DataFrame) -> Table:
         " show the class.",
         *_problems(cells),
     ]
-    tidy = summary(cells, ["accuracy", DECOY_GAP.name, *DECOYED, *SALIENCY])
+    tidy = summary(cells, ["accuracy", *DECOYED, *SALIENCY])
     return Table("saliency", tidy, blocks, notes)
 
 

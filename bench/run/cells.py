@@ -26,8 +26,9 @@ from bench.run.provenance import commit, folder, identity, record
 def run_cell(params: Params, cell: Cell, output: Path, watch: Watch = quietly) -> None:
     """Train and test every seed of a cell, and write the directory `output`.
 
-    It holds metrics.json, maps.safetensors, images.safetensors (the map metrics of each probed image), provenance.json
-    and, where the profile says so, the weights. Finished seeds of an interrupted run wait in runs/.partial, in a folder
+    It holds metrics.json, maps.safetensors, images.safetensors (the map metrics of each probed image, and which test
+    images are classified correctly), provenance.json, with cues epochs.json and, where the profile says so, the
+    weights. Finished seeds of an interrupted run wait in runs/.partial, in a folder
     named by the hash of parameters, data, code and versions, and are not repeated. A cell that fails leaves its
     sentence for `collect`.
 
@@ -58,10 +59,11 @@ def _run_seeds(params: Params, cell: Cell, output: Path, watch: Watch) -> None:
     regularizer = regularizer_for(cell.loss, seen.prototypes, seen.clean_prototypes)
     partial = folder(cell.name, made_by)
 
-    directories = [partial / f"seed-{seed}" for seed in range(settings.seeds)]
+    seeds = params.seeds(cell)
+    directories = [partial / f"seed-{seed}" for seed in range(seeds)]
     waiting = [seed for seed, directory in enumerate(directories) if not directory.is_dir()]
     steps = settings.epochs * batches_in(seen, settings, cell.name)
-    progress = Progress(watch, settings.seeds, steps, done=settings.seeds - len(waiting))
+    progress = Progress(watch, seeds, steps, done=seeds - len(waiting))
     for seed in waiting:
         _keep(_measure(params, cell, seed, seen, regularizer, progress), params, directories[seed])
 
@@ -88,6 +90,7 @@ def _keep(measured: Measured, params: Params, directory: Path) -> None:
     with written_aside(directory) as aside:
         aside.mkdir()
         (aside / "metrics.json").write_text(json.dumps(measured.metrics))
+        (aside / "epochs.json").write_text(json.dumps(measured.epochs))
         seconds = {"seed": measured.metrics["seed"], "train_s": measured.train_s, "test_s": measured.test_s}
         (aside / "seconds.json").write_text(json.dumps(seconds))
         safetensors.torch.save_file(measured.images, aside / "images.safetensors")
@@ -101,6 +104,9 @@ def _gather(seed_directories: list[Path], directory: Path) -> None:
     """One file for all seeds: metrics as a list of rows, tensors with a leading dimension for the seeds."""
     rows = [json.loads((d / "metrics.json").read_text()) for d in seed_directories]
     (directory / "metrics.json").write_text(json.dumps(rows, indent=1))
+    epochs = [row for d in seed_directories for row in json.loads((d / "epochs.json").read_text())]
+    if epochs:
+        (directory / "epochs.json").write_text(json.dumps(epochs, indent=1))
     maps = [safetensors.torch.load_file(d / "maps.safetensors") for d in seed_directories]
     gathered = {key: torch.stack([m[key] for m in maps]) for key in ("class_means", "examples")}
     gathered["example_indices"] = maps[0]["example_indices"]

@@ -13,7 +13,7 @@ from bench.cell.device import prepare_device
 from bench.cell.evaluation import BATCH, ROAD_IMAGES
 from bench.cell.losses import regularizer_for
 from bench.cell.objective import objective
-from bench.names import WEIGHTLESS, has_decoys
+from bench.names import CONDITIONS, WEIGHTLESS, has_cue
 from bench.params import Params
 from bench.run.pipeline import Task
 
@@ -43,7 +43,9 @@ def seconds(params: Params, tasks: Iterable[Task]) -> dict[Task, float]:
         if place not in looks:
             looks[place] = _look(build(*place), cell.resolution, device)
         trained, tested = _counts(params, task, data[cell.dataset])
-        one = steps[kind] * settings.epochs * (trained // settings.batch_size) + looks[place] * tested
+        sweep = params.sweep_of(cell) if task.swept else None
+        epochs = settings.epochs if sweep is None else sweep.epochs
+        one = steps[kind] * epochs * (trained // settings.batch_size) + looks[place] * tested
         if not task.swept and cell.resolution in params.road[cell.backbone]:
             one += ROAD_S_PER_IMAGE_AT_23 * ROAD_IMAGES * (cell.resolution / 23) ** 3
         found[task] = one * _trainings(params, task)
@@ -51,9 +53,10 @@ def seconds(params: Params, tasks: Iterable[Task]) -> dict[Task, float]:
 
 
 def _trainings(params: Params, task: Task) -> int:
-    if not task.swept:
-        return params.training[task.cell.backbone].seeds
-    return params.sweep.seeds * (1 if task.cell.loss in WEIGHTLESS else len(params.sweep.weights))
+    sweep = params.sweep_of(task.cell) if task.swept else None
+    if sweep is None:
+        return params.seeds(task.cell)
+    return sweep.seeds * (1 if task.cell.loss in WEIGHTLESS else len(sweep.weights))
 
 
 def _counts(params: Params, task: Task, data: Dataset) -> tuple[int, int]:
@@ -61,7 +64,7 @@ def _counts(params: Params, task: Task, data: Dataset) -> tuple[int, int]:
     settings = params.training[task.cell.backbone]
     trained = settings.train_images or len(data.train.labels)
     tested = len(data.validation.labels) if task.swept else settings.test_images or len(data.test.labels)
-    return trained, tested * (2 if has_decoys(task.cell.dataset) else 1)
+    return trained, tested * (1 + len(CONDITIONS) if has_cue(task.cell.dataset) and not task.swept else 1)
 
 
 def _step(backbone: Backbone, resolution: int, batch: int, device: torch.device, *, guided: bool) -> float:

@@ -57,7 +57,7 @@ class Task(NamedTuple):
 
 def tasks(params: Params) -> list[Task]:
     """Everything that a profile trains, in the order of its parameters."""
-    return [Task(cell) for cell in params.cells()] + [Task(cell, swept=True) for cell in params.sweep.cells()]
+    return [Task(cell) for cell in params.cells()] + [Task(cell, swept=True) for cell in params.swept()]
 
 
 def states(params: Params) -> dict[Task, str]:

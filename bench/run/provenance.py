@@ -42,9 +42,7 @@ def changed(recorded: Identity, present: Identity) -> list[str]:
 
 def folder(name: str, made_by: Identity) -> Path:
     """Where finished seeds wait until all of a cell are there: a name for everything but the number of seeds."""
-    parameters = made_by["parameters"]
-    training = {key: value for key, value in parameters["training"].items() if key != "seeds"}
-    unsown = made_by | {"parameters": parameters | {"training": training}}
+    unsown = made_by | {"parameters": {key: value for key, value in made_by["parameters"].items() if key != "seeds"}}
     digest = hashlib.sha256(json.dumps(unsown, sort_keys=True).encode()).hexdigest()
     return Path("runs", ".partial", f"{name}-{digest[:16]}")
 

@@ -16,6 +16,7 @@ GRIDS = {
     "convnextv2_tiny": (3, 3, 4, 3, 7, 7),
     "resnet18_earlier": (6, 7, 8, 7, 7, 14),
     "convnextv2_tiny_earlier": (6, 6, 8, 7, 14, 14),
+    "perceptron": (23, 28, 32, 56, 112, 224),
 }
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from batchcam import BatchCAMLoss, PrototypeLoss, grad_cam, normalize_maps, resize_maps
 from bench.cell import backbones
 from bench.cell.images import ink
-from bench.cell.losses import Batch, Regularizer, hint, regularizer_for, rrr
+from bench.cell.losses import Batch, Regularizer, hint, input_gradient, regularizer_for, rrr
 from bench.names import LOSSES, MASKED, PAPER_LOSSES
 
 PX = 12
@@ -34,7 +35,7 @@ def step(loss: str = "hint") -> tuple[nn.Module, Batch]:
     model, _ = backbones.build("simple_cnn", PX)
     assert isinstance(model, backbones.SimpleCNN)
     labels = torch.arange(20) % 10
-    images = torch.rand(20, 1, PX, PX) * (torch.rand(20, 1, PX, PX) > 0.5)
+    images = (torch.rand(20, 1, PX, PX) * (torch.rand(20, 1, PX, PX) > 0.5)).requires_grad_(loss == "input_gradient")
     activations = model.features(images)
     inked = ink(images) if loss in MASKED else None
     return model, Batch(activations, model.head(activations), labels, images, inked)
@@ -45,13 +46,13 @@ def maps_of(batch: Batch) -> Tensor:
     return normalize_maps(resize_maps(raw, PX))
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "ce"])
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss not in ("ce", "weight_decay")])
 def test_every_loss_is_finite_and_its_gradient_reaches_the_first_layer(loss: str, prototypes: Tensor) -> None:
     model, batch = step(loss)
     value = known(loss, prototypes)(batch)
     assert value.shape == ()
     assert math.isfinite(value.item())
-    assert value.item() > 0.01
+    assert value.item() > (1e-5 if loss == "input_gradient" else 0.01)  # before training no image matters much
     value.backward()
     gradient = model.get_parameter("features.0.weight").grad
     assert gradient is not None
@@ -181,3 +182,38 @@ def test_the_gradient_of_a_baseline_is_that_of_finite_differences(baseline: Regu
             weight[place] += h
         assert gradient[place].abs() > 1e-4
         assert gradient[place].item() == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-5)
+
+
+def test_the_targets_of_the_controls_by_hand(prototypes: Tensor) -> None:
+    """Each equals the loss whose prototypes it has: for the Batch-CAM loss as for the prototype loss."""
+    _, batch = step()
+    axis = torch.linspace(0, 2, PX)
+    targets = {
+        "permuted": prototypes[[*range(1, 10), 0]],
+        "global_mean": prototypes.mean(0).repeat(10, 1, 1),
+        "corner": torch.exp(-2 * (axis[:, None] ** 2 + axis**2)).repeat(10, 1, 1),
+        "inverted": 1 - prototypes,
+    }
+    maps = maps_of(batch)
+    for name, target in targets.items():
+        expected = PrototypeLoss(target, "ssim")(maps, batch.labels)
+        assert known(f"{name}-ssim", prototypes)(batch).item() == pytest.approx(expected.item(), abs=1e-6), name
+    for name in ("permuted", "global_mean"):
+        expected = BatchCAMLoss(targets[name], "ssim")(maps, batch.labels)
+        found = known(f"batchcam_{name}-ssim", prototypes)(batch)
+        assert found.item() == pytest.approx(expected.item(), abs=1e-6), name
+
+
+def test_the_input_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    images, labels = torch.rand(5, 1, 2, 2).double().requires_grad_(), torch.tensor([0, 1, 2, 0, 1])
+    found = input_gradient(Batch(images, model(images), labels, images, None))
+    expected, h = 0.0, 1e-5
+    for i in range(5):
+        for pixel in range(4):
+            step = torch.zeros(5, 4).double()
+            step[i, pixel] = h
+            ends = [cross_entropy(model(images + s * step.view_as(images)), labels, reduction="sum") for s in (1, -1)]
+            expected += float((ends[0] - ends[1]) / (2 * h)) ** 2 / 5
+    assert found.item() == pytest.approx(expected, rel=1e-5)  # the loss is computed in float32

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from batchcam import grad_cam_loop, normalize_maps, resize_maps
 from batchcam.distances import l1, l2, ssim
 from bench.cell import evaluation as module
-from bench.cell.evaluation import BATCH, Probe, accuracy, class_examples, evaluate, explain_all, probe
+from bench.cell.evaluation import BATCH, Probe, class_examples, correct, evaluate, explain_all, probe
 from bench.cell.road import road
 
 PX, CLASSES = 12, 3
@@ -145,7 +145,7 @@ def probed() -> tuple[Halves, Probe]:
     ink[4] = ink[5] = 1
     patch = torch.zeros(6, 4, 4)
     patch[:, :2, :2] = 1
-    return Halves([[1, 0], [0, 1], [-1, -1]]), Probe(images, LABELS, ink, patch, images * (1 - patch[:, None]))
+    return Halves([[1, 0], [0, 1], [-1, -1]]), Probe(images, LABELS, ink, patch, images * (1 - patch[:, None]), images)
 
 
 def measured(
@@ -161,7 +161,6 @@ def test_probe_by_hand() -> None:
     metrics, by_image = measured(model, images)
     nan = math.nan
     expected = {
-        "correct": [0, 0, 0, 1, 1, 0],
         "epg_ink": [1, 1, 0, 8 / 12, 1, nan],
         "specificity": [1 - 1 / 2, 1 - 1 / 2, -1, 8 / 12 - 1, 1 - 8 / 12, nan],
         "decoy_flip": [0] * 6,  # the rest is still the greater part
@@ -189,11 +188,10 @@ def test_probe_of_more_than_a_batch_keeps_the_images_in_order() -> None:
     many = Probe(*(tensor.repeat(30, *[1] * (tensor.ndim - 1)) for tensor in images if tensor is not None))
     assert len(many.images) > BATCH
     metrics, by_image = measured(model, many)
-    assert by_image["correct"].tolist() == [1, 1, 1, 0, 0, 0] * 30
     assert by_image["decoy_mass"].tolist() == pytest.approx([1, 1, 1, 0, 0, math.nan] * 30, nan_ok=True)
     assert by_image["decoy_flip"].tolist() == [1] * 180
     assert (metrics["decoy_flip_rate"], metrics["undefined_maps"], metrics["lone_images"]) == (1, 30, 0)
-    assert accuracy(model, many.images, many.labels) == 0.5
+    assert correct(model, many.images, many.labels).tolist() == [True, True, True, False, False, False] * 30
 
 
 @pytest.mark.parametrize(
@@ -225,7 +223,7 @@ def test_where_no_map_has_mass_the_map_metrics_are_none_and_all_maps_are_counted
 def test_without_decoys_there_is_nothing_about_them() -> None:
     model, images = probed()
     metrics, by_image = measured(model, images._replace(patch=None, repainted=None))
-    assert list(by_image) == ["correct", "epg_ink", "specificity"]
+    assert list(by_image) == ["epg_ink", "specificity"]
     assert metrics["decoy_flip_rate"] is metrics["decoy_mass"] is None
     assert metrics["epg_ink"] == pytest.approx(11 / 15)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny import tiny
 
+from bench.cell.cues import pictures, under, without
 from bench.cell.data import load
-from bench.cell.images import ink, prototypes, resize, subset, without_decoys
+from bench.cell.images import ink, prototypes, resize, subset
 from bench.cell.inputs import inputs
 from bench.params import Cell
 
@@ -24,13 +25,18 @@ def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.
     cell, settings = CELL._replace(dataset="decoy_digits", loss=loss), tiny({}).training["simple_cnn"]
     data = inputs(Path("data/decoy_digits.safetensors"), cell, settings, torch.device("cpu"))
     clean, decoyed = load(DIGITS), load(Path("data/decoy_digits.safetensors"))
-    assert data.clean_test_images is not None
     assert data.clean_prototypes is not None
     assert data.probe.patch is not None
     assert data.probe.repainted is not None
-    assert torch.equal(data.train_images, resize(subset(decoyed.train, 64).images, 12))
-    assert torch.equal(data.test_images, resize(subset(decoyed.test, 120).images, 12))
-    assert torch.equal(data.clean_test_images, resize(subset(clean.test, 120).images, 12))
+    assert data.probe.honest is not None
+    assert torch.equal(data.train_images, resize(pictures(subset(decoyed.train, 64)), 12))
+    test = subset(decoyed.test, 120)
+    assert torch.equal(data.test_images, resize(pictures(test), 12))
+    assert list(data.conditions) == ["true", "decoy", "reversed", "clean"]
+    assert data.conditions["decoy"] is data.test_images
+    for name in ("true", "reversed"):
+        assert torch.equal(data.conditions[name], resize(pictures(under(test, name)), 12))
+    assert torch.equal(data.conditions["clean"], resize(subset(clean.test, 120).images, 12))
     assert torch.equal(data.prototypes, prototypes(decoyed.train, 12))
     assert torch.equal(data.clean_prototypes, prototypes(clean.train, 12))
     if loss == "hint":
@@ -38,10 +44,11 @@ def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.
         assert torch.equal(data.train_ink, ink(resize(subset(clean.train, 64).images, 12)))
     else:
         assert data.train_ink is None
-    probed = subset(subset(decoyed.test, 120), 30)
-    assert torch.equal(data.probe.images, resize(probed.images, 12))
+    probed = subset(test, 30)
+    assert torch.equal(data.probe.images, resize(pictures(probed), 12))
+    assert torch.equal(data.probe.honest, resize(pictures(under(probed, "true")), 12))
     assert torch.equal(data.probe.labels, probed.labels)
-    assert torch.equal(data.probe.ink, ink(resize(without_decoys(probed).images, 12)))
+    assert torch.equal(data.probe.ink, ink(resize(without(probed).images, 12)))
     # 16 of 784 pixels; another grey there, and nothing else.
     assert data.probe.patch.mean((1, 2)).tolist() == pytest.approx([16 / 784] * 30, abs=0.002)
     differs = (data.probe.repainted - data.probe.images).abs()[:, 0] > 1e-6
@@ -54,4 +61,5 @@ def test_the_validation_split_can_stand_for_the_test_images() -> None:
     data = inputs(DIGITS, CELL, settings, torch.device("cpu"), "validation")
     assert torch.equal(data.test_images, resize(load(DIGITS).validation.images, 12))
     assert len(data.probe.labels) == 180
-    assert data.clean_prototypes is data.clean_test_images is data.probe.patch is data.probe.repainted is None
+    assert data.clean_prototypes is data.probe.patch is data.probe.repainted is data.probe.honest is None
+    assert not data.conditions

@@ -3,16 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import tiny
+from torch import Tensor
 
+import batchcam
+from batchcam import explain, normalize_maps, resize_maps
 from bench.cell import seed as module
 from bench.cell import training
-from bench.cell.evaluation import evaluate, explain_all, probe
+from bench.cell.evaluation import correct, evaluate, explain_all, probe
 from bench.cell.inputs import Inputs, inputs
+from bench.cell.saliency import energy
 from bench.cell.seed import Measured, new_backbone, run_seed
 from bench.errors import BenchError
+from bench.names import OTHER_METHODS
 from bench.params import Cell, Params
 
 CELL = Cell("decoy_digits", "simple_cnn", "ce", 12)
@@ -44,19 +50,84 @@ def test_the_metrics_are_those_of_the_model_on_the_test_images_and_on_the_probed
     about, by_image = probe(backbone.model, shown.probe, close, with_road=False)
     assert {name: found.metrics[name] for name in expected | about} == expected | about
     assert found.metrics["seed"] == 1
-    assert {name: len(values) for name, values in found.images.items()} == dict.fromkeys(by_image, probed)
+    assert {name: len(found.images[name]) for name in by_image} == dict.fromkeys(by_image, probed)
     assert all(torch.equal(found.images[name].nan_to_num(), by_image[name].float().nan_to_num()) for name in by_image)
+
+
+def unpacked(found: Measured, name: str) -> Tensor:
+    return torch.from_numpy(np.unpackbits(found.images[name], count=int(found.images["tested"]))).bool()
+
+
+def test_accuracies_under_each_condition_and_which_images_they_are_made_of() -> None:
+    found, shown = measured(tiny({"epochs": 3, "test_images": 123}))
+    model = found.model.eval()
+    assert found.images["tested"] == len(shown.test_labels) == 123  # no multiple of eight
+    for name, images in shown.conditions.items():
+        right = correct(model, images, shown.test_labels)
+        assert torch.equal(unpacked(found, f"correct_{name}"), right)
+        assert found.metrics[f"{name}_accuracy"] == right.double().mean().item()
+    assert torch.equal(unpacked(found, "correct"), unpacked(found, "correct_decoy"))
+    assert found.metrics["accuracy"] == found.metrics["decoy_accuracy"]
+    assert found.metrics["reliance"] == found.metrics["true_accuracy"] - found.metrics["decoy_accuracy"]
+
+
+def test_accuracies_are_followed_over_the_epochs_and_training_does_not_notice() -> None:
+    params = tiny({"epochs": 3})
+    found, shown = measured(params)
+    assert [(row["seed"], row["epoch"]) for row in found.epochs] == [(1, 1), (1, 2), (1, 3)]
+    assert shown.probe.honest is not None
+    for name, images in (("true_accuracy", shown.probe.honest), ("decoy_accuracy", shown.probe.images)):
+        expected = correct(found.model.eval(), images, shown.probe.labels).double().mean().item()
+        assert found.epochs[-1][name] == expected
+    unwatched = new_backbone(CELL, 1, shown)
+    training.train(unwatched, shown, params.training["simple_cnn"], 1, None, 0.0, "here", quietly)
+    weights = found.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in unwatched.model.state_dict().items())
+
+
+def test_without_cues_nothing_is_said_of_them() -> None:
+    cell = CELL._replace(dataset="digits")
+    params = tiny({})
+    shown = inputs(Path("data/digits.safetensors"), cell, params.training["simple_cnn"], torch.device("cpu"))
+    found = run_seed(params, cell, 1, shown, None, quietly)
+    assert found.epochs == []
+    cued = ("true_accuracy", "decoy_accuracy", "reversed_accuracy", "clean_accuracy", "reliance", "decoy_flip_rate")
+    assert {found.metrics[name] for name in cued} == {None}
+    assert [name for name in found.images if name.startswith("correct")] == ["correct"]
+
+
+@pytest.mark.parametrize("backbone", ["simple_cnn", "perceptron"])
+def test_maps_by_other_methods_are_those_of_one_backbone(backbone: str) -> None:
+    cell, params = CELL._replace(backbone=backbone), tiny({"epochs": 3})
+    shown = inputs(Path("data/decoy_digits.safetensors"), cell, params.training[backbone], torch.device("cpu"))
+    found = run_seed(params, cell, 1, shown, None, quietly)
+    for method in OTHER_METHODS:
+        columns = [f"{method}_{what}" for what in ("ssim", "epg_ink", "decoy_mass")]
+        if backbone != "simple_cnn":
+            assert [found.metrics[name] for name in columns] == [None] * 3
+            continue
+        layer = found.model.get_submodule("features")[-1]
+        raw = explain(found.model.eval(), layer, shown.probe.images, shown.probe.labels, method=method)[1]
+        maps = normalize_maps(resize_maps(raw, 12))
+        ssim = 1 - batchcam.distances.ssim(maps, shown.prototypes[shown.probe.labels]).mean().item()
+        assert found.metrics[columns[0]] == pytest.approx(ssim, abs=1e-5)
+        assert shown.probe.patch is not None
+        for name, mask in zip(columns[1:], (shown.probe.ink, shown.probe.patch), strict=True):
+            assert found.metrics[name] == pytest.approx(energy(maps, mask).nanmean().item(), abs=1e-5)
 
 
 @pytest.mark.parametrize(("probed", "explained"), [(120, [120, 10]), (50, [120, 50, 10])])
 def test_no_image_is_explained_twice(probed: int, explained: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the ten examples, whose last bits depend on their batch."""
+    """But for the ten examples, whose last bits depend on their batch, and the maps by other methods."""
     monkeypatch.setattr("bench.cell.inputs.PROBED", probed)
     asked: list[int] = []
 
-    def counted(model: Any, layer: Any, images: torch.Tensor, labels: torch.Tensor, genuine: Any = explain_all) -> Any:
-        asked.append(len(images))
-        return genuine(model, layer, images, labels)
+    def counted(
+        model: Any, layer: Any, images: Tensor, labels: Tensor, method: Any = "grad_cam", genuine: Any = explain_all
+    ) -> Any:
+        if method == "grad_cam":
+            asked.append(len(images))
+        return genuine(model, layer, images, labels, method)
 
     monkeypatch.setattr(module, "explain_all", counted)
     monkeypatch.setattr("bench.cell.evaluation.explain_all", counted)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from tiny import tiny
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import cross_entropy, interpolate
 
 from batchcam import distances
 from bench.cell import backbones
 from bench.cell.data import Split, load
 from bench.cell.images import subset
 from bench.cell.inputs import Inputs, inputs
-from bench.cell.losses import Batch, regularizer_for
+from bench.cell.losses import Batch, input_gradient, regularizer_for
 from bench.cell.objective import objective
-from bench.cell.training import train
+from bench.cell.training import decayed, train
 from bench.names import PAPER_LOSSES
 from bench.params import Cell
 
@@ -54,7 +54,7 @@ def trained(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "backward", noted)
-        train(backbone, data, settings, 0, regularizer, params.weights[loss], "here", quietly)
+        train(backbone, data, settings, 0, regularizer, params.weight(CELL._replace(loss=loss)), "here", quietly)
     return backbone, data, losses
 
 
@@ -185,5 +185,25 @@ def test_a_gradient_of_another_layout_than_its_parameter_is_refused() -> None:
 
         weight.register_post_accumulate_grad_hook(lay_out)
 
-    with pytest.raises(RuntimeError, match="assigned grad has data of a different size"):
+    with pytest.raises(RuntimeError, match="attempting to assign a gradient of size"):
         trained("ce", other_layout)
+
+
+def test_the_objective_of_the_input_gradient_has_the_images_in_its_graph() -> None:
+    """And the step's own images are left as they are."""
+    data = inputs(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
+    backbone = backbones.build("simple_cnn", CELL.resolution)
+    images, labels = data.train_images[:16], data.train_labels[:16]
+    plain = objective(backbone, images, labels, None, 0.0)
+    guided = objective(backbone, images, labels, input_gradient, 2.0)
+    x = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(cross_entropy(backbone.model(x), labels, reduction="sum"), x)
+    assert (guided - plain).item() == pytest.approx(2 * gradient.square().sum().item() / 16, rel=1e-4)
+    guided.backward()
+    assert not images.requires_grad
+
+
+def test_more_weight_decay_is_adamws() -> None:
+    settings = tiny({}).training["simple_cnn"]
+    assert decayed("weight_decay", settings, 0.3).weight_decay == pytest.approx(0.35)
+    assert decayed("prototype-ssim", settings, 0.3) is settings

@@ -283,8 +283,7 @@ def test_the_official_files(name: str, tmp_path: Path) -> None:
 
 def test_every_dataset_is_a_stage() -> None:
     stage = yaml.safe_load((ROOT / "data" / "dvc.yaml").read_text("utf-8"))["stages"]["prepare"]
-    three = ("digits", "mnist", "fashion_mnist")
-    assert tuple(stage["matrix"]["name"]) == tuple(DATASETS) == (*three, *(f"decoy_{name}" for name in three))
+    assert stage["matrix"]["name"] == list(DATASETS)
 
 
 # What fails, and how it is told
@@ -501,7 +500,8 @@ def test_unknown_name(tmp_path: Path) -> None:
     told(
         lambda: datasets.prepare("fashion", tmp_path),
         "unknown dataset 'fashion': choose one of digits, mnist, fashion_mnist, decoy_digits, decoy_mnist,"
-        " decoy_fashion_mnist; did you mean 'fashion_mnist'?",
+        " decoy_fashion_mnist, decoy_mnist_99, decoy_mnist_95, decoy_mnist_90, color_mnist;"
+        " did you mean 'fashion_mnist'?",
     )
     assert not list(tmp_path.iterdir())
 

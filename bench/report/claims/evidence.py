@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from bench import paper
-from bench.names import has_decoys
+from bench.names import DATASETS, has_cue
 from bench.report.claims.rules import Rules
 from bench.report.frames import Record, records
 from bench.report.rendering import count
-from bench.report.results import absence, by_cell, finished, with_decoy_gap
+from bench.report.results import absence, by_cell, finished
 from bench.statistics import Numbers
 
 #: The metrics whose values for single images are tested, as images.safetensors names them.
@@ -38,7 +38,15 @@ class Where(Enum):
 
     def includes(self, dataset: str) -> bool:
         """Whether it is tested on this dataset."""
-        return self is Where.EITHER or has_decoys(dataset) == (self is Where.DECOYED)
+        about = DATASETS[dataset]
+        decoyed = about.cue == "decoy" and about.truth == 1
+        match self:
+            case Where.CLEAN:
+                return not has_cue(dataset)
+            case Where.DECOYED:
+                return decoyed
+            case Where.EITHER:
+                return decoyed or not has_cue(dataset)
 
 
 class Setting(NamedTuple):
@@ -76,7 +84,6 @@ class Evidence:
     def __init__(
         self, cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, rules: Rules
     ) -> None:
-        cells = with_decoy_gap(cells)
         self.bounds, self.rules = bounds, rules
         self._timing, self._images = timing, images
         self._absent = {(Setting(*key[:3]), key[3]): absence(cell) for key, cell in by_cell(cells)}
