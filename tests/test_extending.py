@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from tiny import NO_CELLS
+from tiny import NO_CELLS, OTHERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,21 +28,22 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
         shutil.copyfile(ROOT / name, tmp_path / name)
 
     names = tmp_path / "bench/names.py"
-    insert(names, '        Loss("rrr",', '        Loss("corner-l2", "control", "every class has a corner"),\n')
+    insert(names, '        Loss("rrr",', '        Loss("edge-l2", "control", "every class has an edge"),\n')
     insert(names, '        Backbone("resnet18", ', '        Backbone("wide_cnn", "WideCNN", "paper", 12),\n')
     losses = tmp_path / "bench/cell/losses.py"
     insert(
         losses,
         '    "noise": _noise,\n',
-        '    "corner": lambda P: blob(2 * P.shape[-1])[: P.shape[-1], : P.shape[-1]].expand_as(P),\n',
+        '    "edge": lambda P: blob(P.shape[-1], 0.5).to(P).expand_as(P),\n',
     )
     insert(tmp_path / "bench/cell/backbones.py", '    "resnet18": _resnet18,\n', '    "wide_cnn": _simple_cnn,\n')
 
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["grid"] = {"dataset": ["digits"], "backbone": ["wide_cnn"], "loss": ["corner-l2"], "resolution": [12]}
-    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS) | {"timing": {"devices": []}}
-    content["weights"]["corner-l2"], content["road"]["wide_cnn"] = 1, []
-    few = {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
+    content["grid"] = {"dataset": ["digits"], "backbone": ["wide_cnn"], "loss": ["edge-l2"], "resolution": [12]}
+    content["grid"]["seeds"] = {"digits": {"wide_cnn": 2}}
+    content |= dict.fromkeys(OTHERS, NO_CELLS) | {"timing": {"devices": []}}
+    content["weights"]["digits"]["edge-l2"], content["road"]["wide_cnn"] = 1, []
+    few = {"train_images": 64, "test_images": 60, "epochs": 1}
     content["training"]["wide_cnn"] = content["training"]["simple_cnn"] | few
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
@@ -56,8 +57,8 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
         assert ran.returncode == 0, ran.stderr
     cells = (tmp_path / "results/quick/cells.csv").read_text().splitlines()
     assert [line.split(",")[:6] for line in cells[1:]] == [
-        ["digits", "wide_cnn", "corner-l2", "12", seed, "ok"] for seed in ("0", "1")
+        ["digits", "wide_cnn", "edge-l2", "12", seed, "ok"] for seed in ("0", "1")
     ]
     assert "WideCNN" in (tmp_path / "results/quick/tables/accuracy.md").read_text()
-    made = json.loads((tmp_path / "runs/quick/digits-wide_cnn-corner-l2-12/metrics.json").read_text())
+    made = json.loads((tmp_path / "runs/quick/digits-wide_cnn-edge-l2-12/metrics.json").read_text())
     assert [row["seed"] for row in made] == [0, 1]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import NO_CELLS
+from tiny import NO_CELLS, seeds
 
 from bench.errors import BenchError
-from bench.names import BACKBONES, DATASETS, LOSSES, PAPER_LOSSES
+from bench.names import BACKBONES, DATASETS, LOSSES, PAPER_LOSSES, WEIGHTLESS
 from bench.params import Cell, Params, load
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = ("grid", "controls", "decoys", "places")
+SECTIONS = ("grid", "controls", "decoys", "doses", "networks")
 SWEEP = {
     "dataset": ["digits"],
     "backbone": ["simple_cnn"],
@@ -23,6 +23,7 @@ SWEEP = {
     "resolution": [12],
     "weights": [1],
     "seeds": 1,
+    "epochs": 1,
 }
 GROWTH = {"backbone": "resnet18", "batch": [1], "resolution": [32], "classes": [2]}
 PROFILES = ["params.yaml", *(f"profiles/{name}/params.yaml" for name in ("evidence", "reduced", "paper"))]
@@ -44,14 +45,6 @@ def set_at(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def without_the_weight_of_hint(content: dict[str, Any]) -> None:
-    """Nothing but the sweep has it then."""
-    for section in ("controls", "decoys"):
-        content[section]["loss"].remove("hint")
-    content["sweep"] = SWEEP | {"loss": ["hint"]}
-    del content["weights"]["hint"]
-
-
 @pytest.mark.parametrize("path", PROFILES)
 def test_the_profiles_are_valid_and_name_their_own_place(path: str) -> None:
     params = load(ROOT / path)
@@ -59,16 +52,20 @@ def test_the_profiles_are_valid_and_name_their_own_place(path: str) -> None:
     assert (ROOT / path).parent / params.root == (ROOT / path).parent / Path(*[".."] * path.count("/") or ["."])
     assert params.cells()[0] == Cell(params.grid.dataset[0], "simple_cnn", "ce", params.grid.resolution[0])
     assert params.grid.loss == list(PAPER_LOSSES)
-    sections = (params.grid, params.controls, params.decoys, params.places)
-    sizes = [len(s.dataset) * len(s.backbone) * len(s.loss) * len(s.resolution) for s in sections]
+    assert tuple(params.sections()) == SECTIONS
+    sizes = [len(s.dataset) * len(s.backbone) * len(s.loss) * len(s.resolution) for s in params.sections().values()]
     assert len(params.cells()) == len(set(params.cells())) == sum(sizes)
 
 
 def test_every_known_name_is_allowed() -> None:
     content = quick()
-    content["grid"].update(dataset=list(DATASETS), backbone=list(BACKBONES), loss=list(LOSSES))
-    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
-    assert len(Params.model_validate(content).cells()) == 6 * 5 * 17 * 2
+    content["grid"].update(dataset=list(DATASETS), backbone=list(BACKBONES), loss=list(LOSSES), seeds=seeds(2))
+    content |= dict.fromkeys(SECTIONS[1:], NO_CELLS)
+    content["weights"] = {dataset: {loss: int(loss not in WEIGHTLESS) for loss in LOSSES} for dataset in DATASETS}
+    content["training"]["perceptron"], content["road"]["perceptron"] = content["training"]["simple_cnn"], []
+    params = Params.model_validate(content)
+    assert len(params.cells()) == 10 * 6 * 24 * 2
+    assert {params.seeds(cell) for cell in params.cells()} == {2}
 
 
 def test_without_devices_nothing_else_of_the_timing_is_needed() -> None:
@@ -76,19 +73,23 @@ def test_without_devices_nothing_else_of_the_timing_is_needed() -> None:
 
 
 def test_a_profile_of_decoys_alone_is_one() -> None:
-    content = quick() | dict.fromkeys(("grid", "controls", "places"), NO_CELLS)
+    content = quick() | dict.fromkeys(("grid", "controls", "networks"), NO_CELLS)
     assert {cell.dataset for cell in Params.model_validate(content).cells()} == {"decoy_digits"}
 
 
 def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
     params = load(ROOT / "params.yaml")
-    for section, stage in {"grid": "cell", "controls": "control", "decoys": "decoy", "places": "place"}.items():
-        cell = getattr(params, section).cells()[-1]
-        assert params.address(cell) == f"{stage}@{cell.name}"
     evidence = load(ROOT / "profiles/evidence/params.yaml")
-    (oracle,), swept = evidence.decoys.cells(), evidence.sweep.cells()[0]
-    assert evidence.address(oracle) == "profiles/evidence/dvc.yaml:decoy@decoy_mnist-simple_cnn-oracle-ssim-23"
-    assert evidence.sweep_address(swept) == "profiles/evidence/dvc.yaml:sweep@mnist-simple_cnn-ce-23"
+    stages = ("cell", "control", "decoy", "dose", "network")
+    for section, stage in zip(SECTIONS, stages, strict=True):
+        for cell in getattr(params, section).cells()[-1:]:
+            assert params.address(cell) == f"{stage}@{cell.name}"
+        cell = getattr(evidence, section).cells()[-1]
+        assert evidence.address(cell) == f"profiles/evidence/dvc.yaml:{stage}@{cell.name}"
+    for stage in ("sweep", "control_sweep"):
+        cell = getattr(evidence, stage).cells()[0]
+        assert evidence.sweep_address(cell) == f"profiles/evidence/dvc.yaml:{stage}@{cell.name}"
+        assert evidence.sweep_of(cell) is getattr(evidence, stage)
 
 
 @pytest.mark.parametrize(
@@ -105,34 +106,49 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
             "there is no cell: grid, controls, decoys, ",
         ),
         (
-            set_at("sweep", {**quick()["grid"], "loss": ["ce"], "weights": [], "seeds": 1}),
-            "sweep.weights is empty, but the sweep has cells",
+            set_at("sweep", SWEEP | {"weights": []}),
+            "sweep.weights is empty, but sweep has cells",
         ),
         (
             set_at("controls/loss", ["rrr", "ce"]),
             "the cell digits-simple_cnn-ce-23 is in two of grid, controls, decoys",
         ),
         (set_at("controls/losses", ["ce"]), "controls.losses: unknown key; allowed are dataset, .*did you mean 'loss'"),
-        (set_at("places/resolution", [10]), "places.resolution: resnet18_earlier needs at least 11 px, got 10"),
+        (set_at("networks/resolution", [10]), "networks.resolution: resnet18_earlier needs at least 11 px, got 10"),
         (set_at("grid/resolution", [23, 11]), "grid.resolution: simple_cnn needs at least 12 px, got 11"),
         (set_at("training/resnet18/epoch", 1), "training.resnet18.epoch: unknown key; .*did you mean 'epochs'"),
         (set_at("threads", True), "threads: input should be a valid integer, got True"),
-        (set_at("training/resnet18/seeds", "6"), "training.resnet18.seeds: input should be a valid integer, got '6'"),
+        (set_at("grid/seeds/digits/resnet18", "6"), "grid.seeds.digits.resnet18: input should be a valid .*, got '6'"),
+        (
+            set_at("grid/seeds/digits", {"simple_cnn": 6}),
+            "grid.seeds.digits.resnet18 is missing, but grid.backbone has",
+        ),
+        (set_at("decoys/seeds", {}), "decoys.seeds.decoy_digits is missing, but decoys.dataset has 'decoy_digits'"),
+        (set_at("controls/seeds", {"digit": {}}), "controls.seeds.digit: unknown name 'digit'; .*mean 'digits'"),
         (set_at("training/resnet18/epochs", 0), "training.resnet18.epochs: .*greater than or equal to 1, got 0"),
         (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 8 exceeds train_images 4"),
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
-        (set_at("weights/ce", 1), "weights.ce must be 0: ce has none"),
-        (set_at("weights/zero-ssim", 1), "weights.zero-ssim must be 0: zero-ssim has none"),
+        (set_at("weights/digits/ce", 1), "weights.digits.ce must be 0: ce has none"),
+        (set_at("weights/digits/zero-ssim", 1), "weights.digits.zero-ssim must be 0: zero-ssim has none"),
         (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 appears twice"),
         (set_at("road", {}), "road.simple_cnn is missing, but the grid has 'simple_cnn'"),
         (set_at("sweep/seed", 1), "sweep.seed: unknown key; allowed are dataset, .*did you mean 'seeds'"),
         (set_at("sweep/weights", [1, 0]), "sweep.weights.1: .*greater than 0, got 0"),
         (set_at("sweep", SWEEP | {"resolution": [11]}), "sweep.resolution: simple_cnn needs at least 12 px, got 11"),
-        (without_the_weight_of_hint, "weights.hint is missing, but sweep.loss has 'hint'"),
-        (set_at("weights/prototype-l1", -1), "weights.prototype-l1: .*greater than or equal to 0, got -1"),
-        (set_at("weights/prototype-l1", float("nan")), "weights.prototype-l1: .*finite number, got nan"),
-        (set_at("weights/prototypes-l1", 1), "weights.prototypes-l1: unknown name.*did you mean 'prototype-l1'"),
-        (set_at("weights", {"ce": 0}), "weights.prototype-l1 is missing, but the grid has 'prototype-l1'"),
+        (
+            set_at("weights/digits/prototype-l1", -1),
+            "weights.digits.prototype-l1: .*greater than or equal to 0, got -1",
+        ),
+        (set_at("weights/digits/prototype-l1", float("nan")), "weights.digits.prototype-l1: .*finite number, got nan"),
+        (
+            set_at("weights/digits/prototypes-l1", 1),
+            "weights.digits.prototypes-l1: unknown name.*did you mean 'prototype-l1'",
+        ),
+        (
+            set_at("weights/digits", {"ce": 0}),
+            "weights.digits.prototype-l1 is missing, but the grid has 'prototype-l1'",
+        ),
+        (set_at("weights", {}), "weights.digits is missing, but the grid has 'digits'"),
         (set_at("device", "gpu"), "device: unknown name 'gpu'; allowed are cpu, cuda"),
         (lambda content: content.pop("threads"), "threads: this key is missing"),
         (set_at("timing/device", []), "timing.device: unknown key; .*did you mean 'devices'"),
@@ -184,8 +200,16 @@ def test_a_file_that_is_no_mapping_is_told(text: str | None, message: str, tmp_p
 
 
 def test_one_cell_of_a_profile_need_not_be_in_its_grid() -> None:
-    params = load(ROOT / "params.yaml").for_cell("mnist", "simple_cnn", "ce", 28, seeds=1)
-    assert params.cells() == [Cell("mnist", "simple_cnn", "ce", 28)]
-    assert params.training["simple_cnn"].seeds == 1
+    params = load(ROOT / "params.yaml").for_cell("digits", "simple_cnn", "ce", 28)
+    assert params.cells() == [Cell("digits", "simple_cnn", "ce", 28)]
+    assert [params.seeds(cell) for cell in params.cells()] == [1]
+    assert (
+        load(ROOT / "params.yaml")
+        .for_cell("digits", "simple_cnn", "ce", 23)
+        .seeds(Cell("digits", "simple_cnn", "ce", 23))
+        == 6
+    )
     with pytest.raises(BenchError, match=r"unknown name 'simplecnn'.*did you mean 'simple_cnn'"):
-        load(ROOT / "params.yaml").for_cell("mnist", "simplecnn", "ce", 28)
+        load(ROOT / "params.yaml").for_cell("digits", "simplecnn", "ce", 28)
+    with pytest.raises(BenchError, match=r"weights.mnist is missing, but the grid has 'mnist'"):
+        load(ROOT / "params.yaml").for_cell("mnist", "simple_cnn", "ce", 28)

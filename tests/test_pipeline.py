@@ -12,7 +12,7 @@ import typer
 import yaml
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
-from tiny import NO_CELLS
+from tiny import NO_CELLS, OTHERS, seeds
 from typer.testing import CliRunner
 
 from bench.__main__ import app
@@ -72,7 +72,7 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
 ) -> None:
     params = load(ROOT / PROFILES[name])
     expected = [params.address(cell).rpartition(":")[2] for cell in params.cells()]
-    expected += [f"sweep@{cell.name}" for cell in params.sweep.cells()]
+    expected += [params.sweep_address(cell).rpartition(":")[2] for cell in params.swept()]
     expected += [f"bounds@{dataset}" for dataset in params.grid.dataset]
     expected += [*(f"time@{device}" for device in params.timing.devices), "collect", "report"]
     assert sorted(stages[name]) == sorted(expected)
@@ -89,7 +89,10 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         stage = stages[name][params.address(cell).rpartition(":")[2]]
         settings = stage.deps[-1]
         assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE])
-        keys = {name: f"{name}.{cell.backbone}" for name in ("training", "road")} | {"weight": f"weights.{cell.loss}"}
+        section = next(key for key, one in params.sections().items() if cell in one.cells())
+        keys = {name: f"{name}.{cell.backbone}" for name in ("training", "road")}
+        keys |= {"weight": f"weights.{cell.dataset}.{cell.loss}"}
+        keys |= {"seeds": f"{section}.seeds.{cell.dataset}.{cell.backbone}"}
         assert settings.def_path == PROFILES[name]
         assert set(settings.params) == {keys.get(key, key) for key in params.settings(cell)} - {"cell"}
         assert stage.cmd.startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
@@ -103,11 +106,14 @@ def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
     name = "profiles/evidence/dvc.yaml"
     params = load(ROOT / PROFILES[name])
     assert params.sweep.cells()
-    for cell in params.sweep.cells():
-        stage = stages[name][f"sweep@{cell.name}"]
+    assert params.control_sweep.cells()
+    for cell in params.swept():
+        section, _, _ = params.sweep_address(cell).rpartition(":")[2].partition("@")
+        stage = stages[name][f"{section}@{cell.name}"]
         settings = stage.deps[-1]
         assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE, "bench/run/sweep.py"])
-        keys = {"training": f"training.{cell.backbone}", "weights": "sweep.weights", "seeds": "sweep.seeds"}
+        keys = {"training": f"training.{cell.backbone}"}
+        keys |= {key: f"{section}.{key}" for key in ("weights", "seeds", "epochs")}
         assert set(settings.params) == {keys.get(key, key) for key in params.sweep_settings(cell)} - {"cell"}
         assert stage.cmd.startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
         assert [out.def_path for out in stage.outs] == [str(params.sweep_file(cell))]
@@ -179,12 +185,12 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["threads"] = 1
-    content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
-    content["sweep"] = content["grid"] | {"loss": ["prototype-ssim"], "weights": [1], "seeds": 1}
-    content["decoys"] = content["grid"] | {"dataset": ["decoy_digits"], "loss": ["rrr"]}
-    content["grid"]["loss"] = ["ce", "prototype-ssim"]
-    content |= {"controls": NO_CELLS, "places": NO_CELLS, "road": {"simple_cnn": []}}
-    content["training"]["simple_cnn"] |= {"seeds": 2, "train_images": 64, "test_images": 60, "epochs": 1}
+    one = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
+    content |= dict.fromkeys(OTHERS, NO_CELLS) | {"road": {"simple_cnn": []}}
+    content["grid"] = one | {"loss": ["ce", "prototype-ssim"], "seeds": seeds(2)}
+    content["sweep"] = one | {"loss": ["prototype-ssim"], "weights": [1], "seeds": 1, "epochs": 1}
+    content["decoys"] = one | {"dataset": ["decoy_digits"], "loss": ["rrr"], "seeds": seeds(2)}
+    content["training"]["simple_cnn"] |= {"train_images": 64, "test_images": 60, "epochs": 1}
     content["timing"] |= {"seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12], "batch": {"cpu": [2]}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
@@ -277,12 +283,14 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("batchcam/maps.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report"}),
         ("timing/batch/cuda", [3], {"collect"}),
         ("timing/seconds", 0.02, {TIME, "collect"}),
-        ("weights/prototype-ssim", 2, {SSIM, "collect"}),
-        ("weights/batchcam-l1", 2, {"collect"}),
+        ("weights/digits/prototype-ssim", 2, {SSIM, "collect"}),
+        ("weights/digits/batchcam-l1", 2, {"collect"}),
         ("training/simple_cnn/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
         ("training/resnet18/epochs", 2, {"collect"}),
+        ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect"}),
+        ("sweep/epochs", 2, {SWEEP, "collect"}),
         ("save_weights", True, {CE, SSIM, RRR, "collect"}),
-        ("weights/rrr", 2, {RRR, "collect"}),
+        ("weights/decoy_digits/rrr", 2, {RRR, "collect"}),
         ("road/simple_cnn", [12], {CE, SSIM, RRR, "collect"}),
         ("sweep/weights", [2], {SWEEP, "collect"}),
     ],

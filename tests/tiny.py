@@ -7,6 +7,8 @@ from bench.params import Params
 
 #: A section of the parameters that names no cell.
 NO_CELLS: dict[str, Any] = {"dataset": [], "backbone": [], "loss": [], "resolution": [], "seeds": {}}
+#: The sections beside the grid.
+OTHERS = ("controls", "decoys", "doses", "networks")
 #: The same of a sweep.
 NO_SWEEP = NO_CELLS | {"weights": [], "seeds": 1, "epochs": 1}
 
@@ -26,7 +28,7 @@ def tiny(changes: dict[str, Any]) -> Params:
     content |= {"threads": 1, "save_weights": False, "road": {name: [] for name in BACKBONES}}
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
     content["grid"]["seeds"] = seeds(changes.pop("seeds"))
-    content |= dict.fromkeys(("controls", "decoys", "doses", "networks"), NO_CELLS)
+    content |= dict.fromkeys(OTHERS, NO_CELLS)
     content |= dict.fromkeys(("sweep", "control_sweep"), NO_SWEEP)
     content["training"] = dict.fromkeys(BACKBONES, settings)
     content["timing"] = {"devices": []}

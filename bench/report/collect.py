@@ -8,30 +8,34 @@ import pandas as pd
 
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.names import COMPARISONS, METRICS, SWEPT_METRICS, DeviceName
+from bench.names import COMPARISONS, FOLLOWED, METRICS, SWEPT_METRICS, DeviceName
 from bench.params import Cell, Params
 from bench.report.timing_rows import COLUMNS as TIMING
 from bench.report.timing_rows import read
 
 KEY = ["dataset", "backbone", "loss", "resolution", "seed", "status"]
 BOUNDS = ["dataset", "resolution", "kind", "name", "backbones", *COMPARISONS]
+EPOCHS = ["dataset", "backbone", "loss", "resolution", "seed", "epoch", *FOLLOWED]
 SWEPT = ["dataset", "backbone", "resolution", "loss", "weight", "seed", "status"]
 
 
 def collect(params: Params) -> tuple[Path, ...]:
-    """Write cells.csv, bounds.csv, timing.csv and sweep.csv into results/<profile>.
+    """Write cells.csv, epochs.csv, bounds.csv, timing.csv and sweep.csv into results/<profile>.
 
     cells.csv has a row for every expected cell and seed. `status` is "ok"; or "missing", "stale" (made with other
-    parameters), "unreadable" or "failed: …", and the metrics are empty. timing.csv has one for every contender on every
+    parameters), "unreadable" or "failed: …", and the metrics are empty. epochs.csv
+    has one for every epoch of every finished seed on images with cues. timing.csv has one for every contender on every
     device of the parameters, or one that says that a device has not been timed; sweep.csv one for every weight and
     seed, with `status` as in cells.csv.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
+    epochs = [row for cell in params.cells() for row in _epochs(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
     timing = [_timing(params, device) for device in params.timing.devices]
     swept = [row for cell in params.swept() for row in _sweep(params, cell)]
     return (
         _write(pd.DataFrame(cells, columns=[*KEY, *METRICS]), params.results / "cells.csv"),
+        _write(pd.DataFrame(epochs, columns=EPOCHS), params.results / "epochs.csv"),
         _write(pd.concat([pd.DataFrame(columns=BOUNDS), *bounds]), params.results / "bounds.csv"),
         _write(pd.concat([pd.DataFrame(columns=TIMING), *timing]), params.results / "timing.csv"),
         _write(pd.DataFrame(swept, columns=[*SWEPT, *SWEPT_METRICS]), params.results / "sweep.csv"),
@@ -94,6 +98,13 @@ def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
         metrics = by_seed.get(seed, {})
         rows.append({**cell._asdict(), "seed": seed, "status": "ok" if metrics else status, **metrics})
     return rows
+
+
+def _epochs(params: Params, cell: Cell) -> list[dict[str, Any]]:
+    """A row for every epoch of the seeds that cells.csv has."""
+    path, (_, by_seed) = params.runs / cell.name / "epochs.json", _read(params, cell)
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [{**cell._asdict(), **row} for row in rows if row["seed"] in by_seed]
 
 
 def _read(params: Params, cell: Cell) -> tuple[str, dict[int, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from tiny import NO_CELLS
+from tiny import NO_CELLS, OTHERS, seeds
 
 from bench.errors import BenchError
 from bench.names import METRICS, SWEPT_METRICS
@@ -33,7 +33,7 @@ def put(params: Params, cell: Cell) -> None:
     """What a finished cell leaves, as far as `collect` reads it."""
     directory = params.runs / cell.name
     directory.mkdir(parents=True)
-    rows = [metrics(cell, seed) for seed in range(params.training[cell.backbone].seeds)]
+    rows = [metrics(cell, seed) for seed in range(params.seeds(cell))]
     (directory / "metrics.json").write_text(json.dumps(rows))
     (directory / "provenance.json").write_text(json.dumps({"parameters": params.settings(cell)}))
 
@@ -57,9 +57,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
     content["grid"]["loss"] = [CELL.loss, OTHER.loss]
-    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
-    content["sweep"] = content["grid"] | {"weights": [0.5, 2], "seeds": 2}
-    content["training"]["simple_cnn"]["seeds"] = 2
+    content |= dict.fromkeys(OTHERS, NO_CELLS)
+    content["sweep"] = content["grid"] | {"weights": [0.5, 2], "seeds": 2, "epochs": 1}
+    content["grid"]["seeds"] = seeds(2)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
     params = load(Path("params.yaml"))
@@ -72,7 +72,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) -> None:
     put(params, CELL._replace(resolution=99))  # not expected: nobody's business
     written = collect(params)
-    assert written == tuple(Path("results/quick", f"{name}.csv") for name in ("cells", "bounds", "timing", "sweep"))
+    names = ("cells", "epochs", "bounds", "timing", "sweep")
+    assert written == tuple(Path("results/quick", f"{name}.csv") for name in names)
     found = read(written[0])
     assert list(found[0]) == [*KEY, *METRICS]
     expected = [(cell, seed) for cell in (CELL, OTHER) for seed in (0, 1)]
@@ -160,9 +161,10 @@ def test_what_is_not_there_is_a_row_that_says_so(
 
 def test_bounds_of_all_datasets_are_one_table_as_they_were_written(params: Params) -> None:
     params = params.model_copy(update={"grid": params.grid.model_copy(update={"dataset": ["mnist", "digits"]})})
+    params = params.model_copy(update={"weights": dict.fromkeys(["mnist", "digits"], params.weights["digits"])})
     put_bounds(params, "mnist", 0.6123456789012349)
     before = [row for name in ("mnist", "digits") for row in read(params.bounds_file(name))]
-    found = read(collect(params)[1])
+    found = read(collect(params)[2])
     assert [row["dataset"] for row in found] == ["mnist", "mnist", "digits", "digits"]
     assert found == before
 
@@ -245,5 +247,5 @@ def test_a_sweep_that_is_not_there_is_a_row_that_says_so(
 
 def test_a_profile_of_decoys_alone_is_collected(params: Params) -> None:
     grid = params.grid
-    params = params.model_copy(update={"grid": params.places, "decoys": grid})
+    params = params.model_copy(update={"grid": params.networks, "decoys": grid})
     assert [row["status"] for row in read(collect(params)[0])] == ["ok"] * 4

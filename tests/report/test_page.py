@@ -14,7 +14,7 @@ import yaml
 from collected import bounds, cells_of, swept
 from drawn import pixels, row_labels, words
 from matplotlib.figure import Figure
-from tiny import NO_CELLS
+from tiny import NO_CELLS, OTHERS
 
 from batchcam import resize_maps
 from bench.cell.data import PARTS
@@ -39,7 +39,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "loss": [*LOSSES, "batchcam-l2"],
         "resolution": [23],
     }
-    content |= dict.fromkeys(("controls", "decoys", "places"), NO_CELLS)
+    content |= dict.fromkeys(OTHERS, NO_CELLS)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     results = tmp_path / "results" / content["profile"]
     results.mkdir(parents=True)
