@@ -193,9 +193,9 @@ METRICS = {
         Metric("specificity", "specificity", "saliency", "more", chance=0),
         Metric("coherence", "coherence", "saliency", "more"),
         Metric("road", "ROAD", "saliency", "more", chance=0),
-        *_of_other_methods(),
         Metric("undefined_maps", "undefined maps", "count", decimals=1),
         Metric("lone_images", "lone images", "count", decimals=0),
+        *_of_other_methods(),
     )
 }
 #: What a sweep measures on the validation split; `objective` is the regulariser itself, without its weight.

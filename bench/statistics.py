@@ -164,16 +164,17 @@ class SignFlip(NamedTuple):
     why_not: str
 
 
-def least_p(n: int) -> float:
-    """The least two-sided p that a sign-flip or Wilcoxon test of n differences can reach: 2 of 2ⁿ sign patterns."""
-    return float(2 / 2**n)
+def least_p(n: int, *, one_sided: bool = False) -> float:
+    """The least p that a sign-flip or Wilcoxon test of n differences can reach: 2 of 2ⁿ sign patterns, or 1 of them."""
+    return float((1 if one_sided else 2) / 2**n)
 
 
-def sign_flip(differences: ArrayLike, family: int = 1) -> SignFlip:
+def sign_flip(differences: ArrayLike, family: int = 1, *, one_sided: bool = False) -> SignFlip:
     """Fisher's sign-flip test of paired differences, which asks only that they be symmetric around 0 by hypothesis.
 
     Args:
         differences: one per seed; NaN is left out.
+        one_sided: only differences above 0 speak against the hypothesis.
         family: of how many tests under Holm it is one. Where the least p times that exceeds .05, no data could reach
             the level, and a sentence says so in place of a p-value.
     """
@@ -181,15 +182,16 @@ def sign_flip(differences: ArrayLike, family: int = 1) -> SignFlip:
     n = len(values)
     if n < 2:
         return SignFlip(math.nan, f"n = {n}: no test")
-    if least_p(n) * family > LEVEL:
+    least = least_p(n, one_sided=one_sided)
+    if least * family > LEVEL:
         among = f" in a family of {family}" if family > 1 else ""
-        return SignFlip(math.nan, f"n = {n}: the least p, {p_text(least_p(n))}, cannot reach .05{among}")
-    return SignFlip(float(sign_flip_p(values)), "")
+        return SignFlip(math.nan, f"n = {n}: the least p, {p_text(least)}, cannot reach .05{among}")
+    return SignFlip(float(sign_flip_p(values, one_sided=one_sided)), "")
 
 
-def sign_flip_p(differences: ArrayLike) -> Numbers:
-    """The two-sided p along the first axis (seeds): twice the share of sign patterns whose mean is as far out, at most
-    1. All 2ⁿ patterns up to `EXACT_SEEDS` seeds; beyond, as many drawn from a fixed generator.
+def sign_flip_p(differences: ArrayLike, *, one_sided: bool = False) -> Numbers:
+    """The p along the first axis (seeds): the share of sign patterns whose mean is as far out, two-sided doubled and at
+    most 1. All 2ⁿ patterns up to `EXACT_SEEDS` seeds; beyond, as many drawn from a fixed generator.
     """
     values = np.asarray(differences, dtype=np.float64)
     result = stats.permutation_test(
@@ -199,6 +201,7 @@ def sign_flip_p(differences: ArrayLike) -> Numbers:
         vectorized=True,
         n_resamples=2**EXACT_SEEDS,
         axis=0,
+        alternative="greater" if one_sided else "two-sided",
         rng=np.random.default_rng(0),
     )
     return np.asarray(result.pvalue)

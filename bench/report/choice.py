@@ -9,7 +9,7 @@ import math
 import pandas as pd
 
 from bench.report.claims.rules import Rules
-from bench.report.frames import groups
+from bench.report.frames import groups, records
 from bench.report.results import SETTING
 
 COLUMNS = [*SETTING, "loss", "weight", "accuracy", "competitive"]
@@ -46,3 +46,19 @@ def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
             found = (loss, weight, means["accuracy"].get(weight), not good.empty)
             chosen.append((*key, *found))
     return pd.DataFrame(chosen, columns=COLUMNS)
+
+
+def picked(swept: pd.DataFrame, chosen: pd.DataFrame, rules: Rules) -> dict[tuple[str, str, int], str]:
+    """By setting, the loss of the family whose maps are nearest the prototypes on the validation split, at its weight.
+
+    Of those whose weight costs no accuracy, by the mean SSIM over seeds; where none is so, of all.
+    """
+    found = {}
+    tried = swept.groupby([*SETTING, "loss", "weight"])["ssim"].mean()
+    for key, here in groups(chosen[chosen["loss"].isin(rules.family)], SETTING):
+        eligible = here[here["competitive"]] if here["competitive"].any() else here
+        reached = {row["loss"]: tried.get((*key, row["loss"], row["weight"]), math.nan) for row in records(eligible)}
+        best = pd.Series(reached, dtype=float).dropna()
+        if len(best):
+            found[key] = str(best.idxmax())
+    return found

@@ -4,10 +4,11 @@ All of it is presentation: it reads what the cells measured, and computes nothin
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import safetensors
 import safetensors.numpy
@@ -18,7 +19,7 @@ from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Cell, Params
 from bench.report import figures, tables, timing_figures, timing_table
-from bench.report.choice import choose
+from bench.report.choice import choose, picked
 from bench.report.claims import page as claims
 from bench.report.claims.evidence import Evidence, Images, Setting
 from bench.report.claims.judge import judge
@@ -26,6 +27,7 @@ from bench.report.claims.rules import RULES
 from bench.report.frames import groups, in_order, records
 from bench.report.rendering import Table, markdown, write
 from bench.report.results import SETTING, finished, read_bounds, read_cells, read_sweep, read_timing
+from bench.statistics import Numbers
 
 
 class Results(NamedTuple):
@@ -74,7 +76,9 @@ def report(params_path: Path) -> None:
             for name, figure in _figures(results):
                 save(name, figure)
                 names.append(name)
-            verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES))
+            picks = picked(results.swept, choose(results.swept, RULES), RULES)
+            method = {Setting(*setting): loss for setting, loss in picks.items()}
+            verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
     claims.write(verdicts, RULES, profile.results)
     with written_aside(profile.results / "README.md") as page:
         page.write_text(_page(results, made, sorted(names), claims.overview(verdicts)), "utf-8", newline="\n")
@@ -137,9 +141,23 @@ def _by_image(results: Results) -> Images:
             continue
         path = results.profile.runs / Cell(dataset, backbone, loss, resolution).name / "images.safetensors"
         try:
-            found[Setting(dataset, backbone, resolution), loss] = safetensors.numpy.load_file(path)
+            found[Setting(dataset, backbone, resolution), loss] = unpacked(safetensors.numpy.load_file(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again") from error
+    return found
+
+
+def unpacked(images: Mapping[str, Any]) -> dict[str, Numbers]:
+    """The metrics of single images of a cell, (seeds,S) each; of bits, 0 or 1 for each test image."""
+    tested = int(images["tested"][0])
+    found: dict[str, Numbers] = {}
+    for name, values in images.items():
+        if name.startswith("correct"):
+            found[name] = np.unpackbits(values, axis=1, count=tested).astype(np.float64)
+        elif name != "tested":
+            found[name] = values.astype(np.float64)
+    if "correct_true" in found:
+        found["reliance"] = found["correct_true"] - found["correct_decoy"]
     return found
 
 

@@ -70,7 +70,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) -> None:
-    put(params, CELL._replace(resolution=99))  # not expected: nobody's business
+    stranger = CELL._replace(resolution=99)  # not expected: nobody's business
+    shutil.copytree(params.runs / CELL.name, params.runs / stranger.name)
     written = collect(params)
     names = ("cells", "epochs", "bounds", "timing", "sweep")
     assert written == tuple(Path("results/quick", f"{name}.csv") for name in names)
@@ -200,7 +201,7 @@ def put_sweep(params: Params, cell: Cell, **changes: Any) -> None:
 def test_a_sweep_is_a_row_for_every_weight_and_seed(params: Params) -> None:
     put_sweep(params, CELL)
     put_sweep(params, OTHER)
-    path = collect(params)[3]
+    path = collect(params)[4]
     found = read(path)
     assert list(found[0]) == [*SWEPT, *SWEPT_METRICS]
     assert [row["loss"] for row in found] == [CELL.loss] * 4 + [OTHER.loss] * 4
@@ -238,7 +239,7 @@ def test_a_sweep_that_is_not_there_is_a_row_that_says_so(
     put_sweep(params, CELL)
     put_sweep(params, OTHER)
     damage(params, params.sweep_file(OTHER))
-    *kept, row = read(collect(params)[3])
+    *kept, row = read(collect(params)[4])
     assert [r["loss"] for r in kept] == [CELL.loss] * 4
     assert (row["loss"], row["status"], row["weight"]) == (OTHER.loss, status, "")
     assert not any(row[name] for name in SWEPT_METRICS)

@@ -56,9 +56,12 @@ def test_the_saliency_figure_has_a_panel_for_each_metric_that_was_measured_and_a
         assert nothing_is_cut(figure)
     panels = [panel for panel in figure.axes if panel.get_xlabel()]
     assert [panel.get_xlabel() for panel in panels] == [
-        "decoy accuracy, % ↑",
-        "accuracy without decoys, % ↑",
-        "flips with the decoy, % ↓",
+        "accuracy, true cue, % ↑",
+        "random cue, % ↑",
+        "reversed cue, % ↑",
+        "no cue, % ↑",
+        "reliance, points ↓",
+        "flips, % ↓",
         "energy on ink ↑",
         "specificity ↑",
         "coherence ↑",
@@ -67,9 +70,9 @@ def test_the_saliency_figure_has_a_panel_for_each_metric_that_was_measured_and_a
     assert row_labels(panels[0]) == row_labels(panels[3]) == ["ce", "rrr", "batchcam-l2"]  # shared along a row
     for panel in panels:
         assert [(text.get_text(), text.get_position()[1]) for text in panel.texts] == [("failed", 2)]
-    seeds = next(at for at in map(points, panels[3].lines) if len(at) == 3)
+    seeds = next(at for at in map(points, panels[6].lines) if len(at) == 3)
     assert [x for x, _ in seeds] == pytest.approx(cells["epg_ink"][:3].tolist())
-    assert across(panels[4]) == [0]
+    assert across(panels[7]) == [0]
 
 
 def test_the_saliency_figure_of_cells_without_results_says_so() -> None:

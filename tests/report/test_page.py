@@ -38,6 +38,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "backbone": ["resnet18"],
         "loss": [*LOSSES, "batchcam-l2"],
         "resolution": [23],
+        "seeds": {"digits": {"resnet18": 3}},
     }
     content |= dict.fromkeys(OTHERS, NO_CELLS)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -51,7 +52,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)
         safetensors.torch.save_file({"class_means": MAPS.repeat(1, 5, 1, 1)}, run / "maps.safetensors")
-        by_image = {name: torch.rand(3, 20) for name in ("correct", "epg_ink", "specificity")}
+        by_image = {name: torch.rand(3, 20) for name in ("epg_ink", "specificity")}
+        by_image |= {"correct": torch.full((3, 5), 170, dtype=torch.uint8), "tested": torch.full((3,), 40)}
         safetensors.torch.save_file(by_image, run / "images.safetensors")
     images = torch.arange(40, dtype=torch.uint8)[:, None, None].expand(-1, 28, 28).contiguous()
     parts = {"images": images, "labels": torch.arange(40, dtype=torch.uint8) % 10}
@@ -114,7 +116,11 @@ def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: p
     """Cells with decoys alone, and a sweep; the paper's own tables and figures are left out then."""
     drawn = unsaved(monkeypatch)
     content = yaml.safe_load((tree / "params.yaml").read_text())
-    content["decoys"] = content["grid"] | {"dataset": ["decoy_digits"], "loss": ["ce"]}
+    content["decoys"] = content["grid"] | {
+        "dataset": ["decoy_digits"],
+        "loss": ["ce"],
+        "seeds": {"decoy_digits": {"resnet18": 3}},
+    }
     content["grid"] = NO_CELLS
     (tree / "params.yaml").write_text(yaml.safe_dump(content))
     results = next((tree / "results").iterdir())

@@ -25,13 +25,11 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.cell import backbones, seed, training
-from bench.cell.data import load as load_dataset
-from bench.cell.images import resize, subset
 from bench.cell.inputs import Inputs, inputs
 from bench.cell.losses import Batch, regularizer_for
 from bench.errors import BenchError
-from bench.names import LOSSES, METRICS
-from bench.params import Cell, load
+from bench.names import CONDITIONS, LOSSES, METRICS
+from bench.params import Cell, Params, load
 from bench.run import cells, provenance
 from bench.run.cells import run_cell
 
@@ -42,9 +40,14 @@ CELL = Cell("digits", "simple_cnn", "prototype-ssim", 12)
 pytestmark = pytest.mark.usefixtures("place")
 
 
+def profile(cell: Cell = CELL, **changes: Any) -> Params:
+    """A profile of this cell alone, of two seeds."""
+    return tiny(changes).for_cell(*cell, seeds=changes.get("seeds", 2))
+
+
 def run(cell: Cell = CELL, **changes: Any) -> Path:
     """The directory of a cell, trained and tested."""
-    params = tiny(changes)
+    params = profile(cell, **changes)
     directory: Path = params.runs / cell.name
     run_cell(params, cell, directory)
     return directory
@@ -165,29 +168,27 @@ def test_the_control_of_weight_zero_goes_through_the_regulariser_and_leaves_the_
     assert (other / "metrics.json").read_bytes() != (ce / "metrics.json").read_bytes()
 
 
-def test_a_cell_with_decoys_is_tested_with_and_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few steps leave a model that answers the same to all images: what it is shown counts here."""
-    tried: list[tuple[Tensor, Tensor]] = []
-
-    def accuracy(model: Any, images: Tensor, labels: Tensor) -> float:
-        tried.append((images, labels))
-        return 0.25
-
-    monkeypatch.setattr(seed, "accuracy", accuracy)
-    directory = run(CELL._replace(dataset="decoy_digits"), seeds=1, road={CELL.backbone: [12]})
-    (row,), ((images, labels),) = rows(directory), tried
-    clean = subset(load_dataset(DIGITS).test, 120)
-    assert torch.equal(images, resize(clean.images, 12))
-    assert torch.equal(labels, clean.labels)
-    assert (row["clean_accuracy"], row["decoy_accuracy"]) == (0.25, row["accuracy"])
-    measured = [metric.name for metric in METRICS.values() if metric.group in ("decoy", "saliency", "count")]
-    assert all(isinstance(row[name], (int, float)) for name in measured)
+def test_a_cell_with_decoys_has_all_that_is_measured_of_them() -> None:
+    directory = run(CELL._replace(dataset="decoy_digits"), seeds=2, epochs=3, road={CELL.backbone: [12]})
+    for row in rows(directory):
+        assert all(isinstance(row[name], (int, float)) for name in METRICS)
     by_image = safetensors.torch.load_file(directory / "images.safetensors")
-    assert {name: tuple(tensor.shape) for name, tensor in by_image.items()} == dict.fromkeys(
-        ("correct", "epg_ink", "specificity", "decoy_flip", "decoy_mass"), (1, 120)
-    )
-    assert by_image["decoy_flip"].mean().item() == pytest.approx(row["decoy_flip_rate"])
-    assert by_image["decoy_mass"].nanmean().item() == pytest.approx(row["decoy_mass"])
+    probed = ("epg_ink", "specificity", "decoy_flip", "decoy_mass")
+    packed = ("correct", *(f"correct_{name}" for name in CONDITIONS))
+    assert {name: tuple(tensor.shape) for name, tensor in by_image.items()} == {
+        **dict.fromkeys(probed, (2, 120)),
+        **dict.fromkeys(packed, (2, 15)),
+        "tested": (2,),
+    }
+    for k, row in enumerate(rows(directory)):
+        assert by_image["decoy_flip"][k].mean().item() == pytest.approx(row["decoy_flip_rate"])
+        assert by_image["decoy_mass"][k].nanmean().item() == pytest.approx(row["decoy_mass"])
+    epochs = json.loads((directory / "epochs.json").read_text())
+    assert [(row["seed"], row["epoch"]) for row in epochs] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+
+
+def test_a_cell_without_cues_leaves_no_epochs() -> None:
+    assert not (run(seeds=1) / "epochs.json").exists()
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "convnextv2_tiny"])
@@ -211,12 +212,12 @@ def test_a_loss_that_is_not_finite_stops_the_cell_with_a_sentence(broken: str, m
             patch.setattr("bench.cell.inputs.resize", lambda images, px: torch.full((len(images), 1, px, px), math.nan))
         with pytest.raises(BenchError, match=sentence) as caught:
             run(learning_rate=1e30 if broken == "learning rate" else 1e-3)
-    failure = tiny({}).failure_file(CELL)
+    failure = profile().failure_file(CELL)
     assert failure.read_text() == str(caught.value)
     assert "\n" not in failure.read_text()
     assert not Path("runs/tiny").exists() or not any(Path("runs/tiny").iterdir())
     assert not any(Path("runs").glob(".partial/*/*"))
-    run_cell(tiny({}), CELL, Path("elsewhere"))
+    run_cell(profile(), CELL, Path("elsewhere"))
     assert failure.exists()
     run()
     assert not failure.exists()
@@ -243,7 +244,7 @@ def test_a_full_disk_leaves_its_sentence_for_collect(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cells, "_gather", full)
     with pytest.raises(BenchError, match="No space left on device"):
         run()
-    assert "No space left" in tiny({}).failure_file(CELL).read_text()
+    assert "No space left" in profile().failure_file(CELL).read_text()
     assert not list(Path("runs/tiny").glob("*"))
 
 
@@ -266,7 +267,7 @@ __main__.main()
 def test_a_stopped_cell_leaves_no_output_and_resumes_after_its_last_finished_seed(
     signalled: signal.Signals, code: int, seen: list[Seen]
 ) -> None:
-    Path("params.yaml").write_text(yaml.safe_dump(tiny({"save_weights": True}).model_dump()))
+    Path("params.yaml").write_text(yaml.safe_dump(profile(save_weights=True).model_dump()))
     command = [sys.executable, "-c", HALTING, "cell", *map(str, CELL)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -284,7 +285,7 @@ def test_a_stopped_cell_leaves_no_output_and_resumes_after_its_last_finished_see
         assert stderr.splitlines()[-1] == "interrupted: the same command resumes"
     assert not Path("runs/tiny").exists() or not any(Path("runs/tiny").iterdir())
     assert [path.name for path in Path().glob("runs/.partial/*/*")] == ["seed-0"]
-    assert not tiny({}).failure_file(CELL).exists()
+    assert not profile().failure_file(CELL).exists()
 
     resumed = Path("runs/tiny", CELL.name)
     run_cell(load(Path("params.yaml")), CELL, resumed)
@@ -414,7 +415,7 @@ def test_what_the_user_can_mend_is_one_sentence(
     changes: dict[str, Any], arguments: tuple[Any, ...], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    Path("params.yaml").write_text(yaml.safe_dump(tiny(changes).model_dump()))
+    Path("params.yaml").write_text(yaml.safe_dump(profile(**changes).model_dump()))
     result = CliRunner().invoke(app, ["cell", *map(str, arguments)])
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
@@ -442,7 +443,7 @@ def test_a_cell_says_what_made_it() -> None:
     git("commit", "--quiet", "--allow-empty", "--message", "x")
     provenance = json.loads((run() / "provenance.json").read_text())
     assert provenance["commit"] == git("rev-parse", "HEAD")
-    assert provenance["parameters"] == tiny({}).settings(CELL)
+    assert provenance["parameters"] == profile().settings(CELL)
     packages = {name: version(name) for name in ("torch", "timm", "pytorch-msssim")}
     assert provenance["versions"] == packages | {"python": platform.python_version()}
     assert provenance["device"].startswith("CPU, ")

@@ -1,6 +1,5 @@
 """The kind of claims that gains hold along a whole axis of the grid: made from the verdicts on those gains."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,7 +9,7 @@ from bench.names import shown
 from bench.report.claims.evidence import Evidence, Setting
 from bench.report.claims.kinds import Claim, OfMetric
 from bench.report.claims.rules import Rules
-from bench.report.claims.verdict import ALL, Finding, Judged, Verdict, everywhere
+from bench.report.claims.verdict import ALL, SILENT, Finding, Judged, Verdict, everywhere
 
 
 class Axis(NamedTuple):
@@ -54,15 +53,15 @@ class Everywhere(Claim):
         """The verdict on a gain that must hold in each of these rows that is of this group."""
         axis = AXES[self.axis]
         here = {
-            getattr(row.setting, self.axis): row for row in rows if row.loss == ALL and self._open(row.setting) == group
+            getattr(row.setting, self.axis): row for row in rows if row.decides and self._open(row.setting) == group
         }
         here = {value: row for value, row in here.items() if value in axis.values}
-        measured = {value: row.verdict for value, row in here.items() if not math.isnan(row.finding.estimate)}
+        measured = {value: row.verdict for value, row in here.items() if row.verdict not in SILENT}
         finding = Finding(f"verdicts by {self.axis}: {gain.sentence}", n=len(measured))
         lacking = f"measured in {len(measured)} of {len(axis.values)} {self.axis}s"
-        if all(row.verdict is Verdict.NOT_MEASURED for row in here.values()):
-            return Judged(group, ALL, finding, Verdict.NOT_MEASURED, lacking)
+        if all(row.verdict in SILENT for row in here.values()):
+            return Judged(group, ALL, finding, Verdict.NOT_MEASURED, lacking, decides=True)
         if len(measured) < len(axis.values) and Verdict.CONTRADICTED not in measured.values():
-            return Judged(group, ALL, finding, Verdict.INCONCLUSIVE, lacking)
+            return Judged(group, ALL, finding, Verdict.INCONCLUSIVE, lacking, decides=True)
         reason = ", ".join(f"{axis.shown(value)}: {verdict}" for value, verdict in measured.items())
-        return Judged(group, ALL, finding, everywhere(list(measured.values())), reason)
+        return Judged(group, ALL, finding, everywhere(list(measured.values())), reason, decides=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench import paper
-from bench.names import DATASETS, has_cue
+from bench.names import CONDITIONS, DATASETS, has_cue
 from bench.report.claims.rules import Rules
 from bench.report.frames import Record, records
 from bench.report.rendering import count
@@ -17,11 +17,16 @@ from bench.report.results import absence, by_cell, finished
 from bench.statistics import Numbers
 
 #: The metrics whose values for single images are tested, as images.safetensors names them.
-_BY_IMAGE = {"decoy_mass": "decoy_mass", "decoy_flip_rate": "decoy_flip", "specificity": "specificity"}
+_BY_IMAGE = {
+    **{"decoy_mass": "decoy_mass", "decoy_flip_rate": "decoy_flip", "specificity": "specificity", "epg_ink": "epg_ink"},
+    **{"accuracy": "correct", "reliance": "reliance"},
+    **{f"{condition}_accuracy": f"correct_{condition}" for condition in CONDITIONS},
+}
 #: What leaves a seed's mean of these metrics without some images, by the column that counts them.
 _LEFT_OUT = {"undefined_maps": "maps without a value", "lone_images": "images alone in their class"}
 _LACKING = {
     "decoy_mass": ["undefined_maps"],
+    "epg_ink": ["undefined_maps"],
     "coherence": ["undefined_maps"],
     "specificity": ["undefined_maps", "lone_images"],
 }
@@ -35,6 +40,7 @@ class Where(Enum):
     CLEAN = "clean dataset"
     DECOYED = "decoy dataset"
     EITHER = "dataset"
+    COLORED = "dataset with colours"
 
     def includes(self, dataset: str) -> bool:
         """Whether it is tested on this dataset."""
@@ -45,6 +51,8 @@ class Where(Enum):
                 return not has_cue(dataset)
             case Where.DECOYED:
                 return decoyed
+            case Where.COLORED:
+                return about.cue == "color"
             case Where.EITHER:
                 return decoyed or not has_cue(dataset)
 
@@ -79,12 +87,19 @@ class Evidence:
         images: the metrics of single images; rows are the seeds from 0 on, and columns the same images in all cells of
             a dataset and resolution.
         rules: what was declared beforehand.
+        picked: the loss of the family that the validation split picked, by setting; none where no weights were tried.
     """
 
     def __init__(
-        self, cells: pd.DataFrame, bounds: pd.DataFrame, timing: pd.DataFrame, images: Images, rules: Rules
+        self,
+        cells: pd.DataFrame,
+        bounds: pd.DataFrame,
+        timing: pd.DataFrame,
+        images: Images,
+        rules: Rules,
+        picked: Mapping[Setting, str] | None = None,
     ) -> None:
-        self.bounds, self.rules = bounds, rules
+        self.bounds, self.rules, self.picked = bounds, rules, picked or {}
         self._timing, self._images = timing, images
         self._absent = {(Setting(*key[:3]), key[3]): absence(cell) for key, cell in by_cell(cells)}
         self._cells = {

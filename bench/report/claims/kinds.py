@@ -8,20 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.names import Metric, shown
+from bench.names import Metric, base, shown
 from bench.report.claims.evidence import Evidence, Setting, Where
 from bench.report.claims.paired import Question, finding
 from bench.report.claims.rules import Rules
 from bench.report.claims.verdict import (
-    ALL,
+    METHOD,
     OVERALL,
     Finding,
     Judged,
     Verdict,
     counted,
+    intersection,
     judged,
     over_settings,
-    unless_mixed,
 )
 from bench.report.frames import having
 from bench.report.results import has_grid
@@ -81,21 +81,26 @@ class OfMetric(Claim):
 
 
 class OfFamily(OfMetric):
-    """On each loss of the family, and on their mean."""
+    """On each loss of the family."""
 
     @abstractmethod
     def question(self, evidence: Evidence, setting: Setting) -> Question:
         """What the family is held against."""
 
     def judged(self, evidence: Evidence, before: Mapping[Claim, Sequence[Judged]]) -> list[Judged]:
-        """A row for each loss of the family, and one for the mean over all of them."""
+        """A row for each loss of the family, one for all of them, and one for that which validation picked."""
         return [row for setting in self.settings(evidence) for row in self._in_setting(evidence, setting)]
 
     def _in_setting(self, evidence: Evidence, setting: Setting) -> list[Judged]:
         family, question = evidence.rules.family, self.question(evidence, setting)
-        by_loss = judged(setting, {loss: finding(evidence, setting, [loss], self.metric, question) for loss in family})
-        (together,) = judged(setting, {ALL: finding(evidence, setting, family, self.metric, question)})
-        return [*by_loss, unless_mixed(together, by_loss)]
+        findings = {loss: finding(evidence, setting, loss, self.metric, question) for loss in family}
+        by_loss = judged(setting, findings)
+        together, picked = intersection(setting, by_loss), evidence.picked.get(setting)
+        if picked is None:
+            return [*by_loss, together._replace(decides=True)]
+        (method,) = judged(setting, {METHOD: findings[picked]})  # tested once: nothing to correct for
+        method = method._replace(reason="; ".join(filter(None, (picked, method.reason))), decides=True)
+        return [*by_loss, together, method]
 
 
 class Gain(OfFamily):
@@ -107,22 +112,22 @@ class Gain(OfFamily):
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
-        return self._reading(f"losses − {rules.baseline}")
+        return self._reading(f"loss − {rules.baseline}")
 
 
 class NonInferiority(OfFamily):
-    """The losses are worse than the baseline by less than a margin, in the metric that it is declared for: accuracy."""
+    """The losses are worse than the baseline by less than a margin, in what it is declared for: accuracies."""
 
     def question(self, evidence: Evidence, setting: Setting) -> Question:
         """Against the baseline, with the margin of the dataset."""
-        baseline, margin = evidence.rules.baseline, evidence.rules.accuracy_margin.get(setting.dataset)
+        baseline, margin = evidence.rules.baseline, evidence.rules.accuracy_margin.get(base(setting.dataset))
         obstacle = f"no margin is set for {shown(setting.dataset)}" if margin is None else ""
-        return Question(baseline, baseline, margin, obstacle)
+        return Question(baseline, baseline, margin, obstacle=obstacle)
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
         return (
-            f"Estimate: `{self.metric.name}`, losses − {rules.baseline}; the ends are one-sided 95 % bounds, and"
+            f"Estimate: `{self.metric.name}`, loss − {rules.baseline}; the ends are one-sided 95 % bounds, and"
             " above −margin speaks for the claim; p is that of a difference at or below it."
         )
 
@@ -135,11 +140,14 @@ class Floors(OfFamily):
         here = having(evidence.bounds, dataset=setting.dataset, resolution=setting.resolution)
         more = self.metric.better == "more"
         is_floor = (here["kind"] == "floor") & (here["name"] != _NO_FLOOR)
-        floors = here[is_floor].set_index("name")[self.metric.name].dropna()
+        column = self.metric.name.removeprefix("class_mean_")  # a floor is one map for a class, and so its own mean
+        floors = here[is_floor].set_index("name")[column].dropna()
         if floors.empty:
             return Question(math.nan, "the floor", obstacle="no floor is known")
         strongest, best = (floors.max(), floors.idxmax()) if more else (floors.min(), floors.idxmin())
         name = f"the floor, {best} ({strongest:.3f})"
+        if self.metric.name.startswith("class_mean_"):
+            return Question(strongest, name)  # a mean need not span [0, 1] as a single map does: no ceiling binds it
         ceilings = here.loc[has_grid(here, setting.backbone), self.metric.name].dropna()
         if ceilings.empty:
             unknown = "no ceiling is known: whether the grid is too coarse cannot be said"
@@ -153,7 +161,7 @@ class Floors(OfFamily):
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
-        return self._reading("losses − the strongest floor")
+        return self._reading("loss − the strongest floor")
 
 
 class Specificity(OfFamily):
@@ -165,14 +173,12 @@ class Specificity(OfFamily):
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
-        return (
-            f"Estimate: `{self.metric.name}` of the losses − {rules.least_specificity:g}; above 0 speaks for the claim."
-        )
+        return f"Estimate: `{self.metric.name}` of a loss − {rules.least_specificity:g}; above 0 speaks for the claim."
 
 
 @dataclass(frozen=True)
 class Control(OfMetric):
-    """One loss of the method is better than one control, wherever the control is among the cells."""
+    """A loss of the method is better than a control of it, wherever that is among the cells."""
 
     control: str
 
@@ -186,13 +192,16 @@ class Control(OfMetric):
 
     def _in_setting(self, evidence: Evidence, setting: Setting) -> list[Judged]:
         rules = evidence.rules
+        margin = rules.equivalence.get(self.metric.name)
         by_control = {
             self._pair(rules, control): finding(
-                evidence, setting, [rules.controlled], self.metric, Question(control, control)
+                evidence, setting, guided, self.metric, Question(control, control, equivalence=margin)
             )
-            for control in rules.controls  # one that the setting lacks gives no p, and is not counted by Holm
+            for control, guided in rules.controls.items()
+            if evidence.expects(setting, control)
         }
-        return [row for row in judged(setting, by_control) if row.loss == self._pair(rules, self.control)]
+        rows = judged(setting, by_control)
+        return [row._replace(decides=True) for row in rows if row.loss == self._pair(rules, self.control)]
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
@@ -204,4 +213,4 @@ class Control(OfMetric):
 
     @staticmethod
     def _pair(rules: Rules, control: str) -> str:
-        return f"{rules.controlled} − {control}"
+        return f"{rules.controls[control]} − {control}"

@@ -48,9 +48,9 @@ def _lines(rows: Sequence[Record], rules: Rules) -> list[dict[str, str]]:
     for row in rows:
         if row["loss"] in rules.family:
             by_loss.append(row["verdict"])
-            continue
-        lines.append(_line(row, by_loss))
-        by_loss = []
+        if row["decides"]:
+            lines.append(_line(row, by_loss))
+            by_loss = []
     return lines
 
 

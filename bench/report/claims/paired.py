@@ -1,4 +1,4 @@
-"""Losses against a reference, by differences that are paired by seed and, where those are known, by image."""
+"""A loss against a reference, by differences that are paired by seed and, where those are known, by image."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from bench.statistics import LEVEL, Numbers, bootstrap_interval, non_inferiority
 
 
 class Question(NamedTuple):
-    """What the losses of a setting are held against."""
+    """What a loss is held against."""
 
     reference: str | float  # another loss, or a number
     name: str  # the reference in words
     margin: float | None = None  # of non-inferiority
+    equivalence: float | None = None  # within which a loss and a control count as equivalent
     obstacle: str = ""  # why there can be no verdict
 
 
@@ -30,33 +31,28 @@ class Sample(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def finding(evidence: Evidence, setting: Setting, losses: Sequence[str], metric: Metric, question: Question) -> Finding:
-    """The mean of these losses against what is asked."""
+def finding(evidence: Evidence, setting: Setting, loss: str, metric: Metric, question: Question) -> Finding:
+    """The loss against what is asked."""
     test = f"difference to {question.name}"
-    involved = [*losses, *([question.reference] if isinstance(question.reference, str) else [])]
+    involved = [loss, *([question.reference] if isinstance(question.reference, str) else [])]
     if missing := evidence.missing(setting, involved):
-        some = any(evidence.has(setting, loss) for loss in losses)
-        return Finding(test, obstacle=missing) if some else Finding(test, unmeasured=missing)
-    return _tested(test, _sample(evidence, setting, losses, metric, question.reference), metric, question)
+        return Finding(test, obstacle=missing) if evidence.has(setting, loss) else Finding(test, unmeasured=missing)
+    sample = _sample(evidence, setting, loss, metric, question.reference)
+    return _tested(test, sample, metric, question)._replace(least=evidence.rules.least_seeds)
 
 
-def _sample(
-    evidence: Evidence, setting: Setting, losses: Sequence[str], metric: Metric, reference: str | float
-) -> Sample:
-    """Differences between the mean of these losses and the reference, by image where those are known."""
-    involved = [*losses, reference] if isinstance(reference, str) else list(losses)
+def _sample(evidence: Evidence, setting: Setting, loss: str, metric: Metric, reference: str | float) -> Sample:
+    """Differences between the loss and the reference, by image where those are known."""
+    involved = [loss, reference] if isinstance(reference, str) else [loss]
     if found := evidence.by_image(setting, involved, metric.name):
         common = min(len(one) for one in found)
-        found = [one[:common] for one in found]
-        against = found[-1] if isinstance(reference, str) else reference
-        by_image = np.mean(found[: len(losses)], axis=0) - against
+        by_image = found[0][:common] - (found[1][:common] if isinstance(reference, str) else reference)
         some = ~np.isnan(by_image).all(axis=1)
         return Sample(np.nanmean(by_image[some], axis=1), by_image)
-    by_loss = [evidence.by_seed(setting, loss, metric.name) for loss in involved]
+    by_loss = [evidence.by_seed(setting, one, metric.name) for one in involved]
     seeds = sorted(set().union(*by_loss))
     values = np.array([[of_loss.get(seed, math.nan) for seed in seeds] for of_loss in by_loss])
-    base = values[-1] if isinstance(reference, str) else reference
-    differences = values[: len(losses)].mean(axis=0) - base
+    differences = values[0] - (values[1] if isinstance(reference, str) else reference)
     without = int(np.isnan(differences).sum())
     notes = [f"{without} of {count(len(seeds), 'seed')} without a pair of values"] if without else []
     notes += evidence.left_out(setting, involved, metric.name)
@@ -73,15 +69,21 @@ def _tested(test: str, sample: Sample, metric: Metric, question: Question) -> Fi
         t, confidence, threshold = non_inferiority(sample.by_seed, margin, 1 - LEVEL), 1 - 2 * LEVEL, -margin
         p_against, how = 1 - t.p, f"margin {margin:g}, one-sided paired t by seed"
     estimate, low, high, notes = t.mean, t.low, t.high, list(sample.notes)
+    narrow = paired_difference(sample.by_seed, 1 - 2 * LEVEL)
+    inner = (narrow.low, narrow.high)
     if sample.by_image is not None:
         estimate, low, high, _, undefined = bootstrap_interval(sample.by_image, confidence)
+        within = bootstrap_interval(sample.by_image, 1 - 2 * LEVEL)
+        inner = (min(inner[0], within.low), max(inner[1], within.high))  # as a verdict needs both
         how = f"bootstrap of seeds, then images; p: {how}"
         notes += [f"{undefined} of {sample.by_image.size} pairs of images without a value"] if undefined else []
     return Finding(
         f"{test}; {how}",
-        Threshold(threshold, metric.better == "more"),
+        Threshold(threshold, metric.better == "more", equivalence=question.equivalence),
         *(estimate, low, high, t.n, t.p, p_against),
+        inner=inner,
         sample=sample.by_seed - threshold,
+        one_sided=margin is not None,
         notes=notes,
         obstacle=question.obstacle,
     )

@@ -5,13 +5,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bench.names import CE_STEP, EXPLAIN, FORWARD, LOOP
 from bench.report.claims.evidence import Evidence, Setting, Timed
 from bench.report.claims.kinds import Claim
 from bench.report.claims.rules import Rules
-from bench.report.claims.verdict import ALL, Finding, Judged, Threshold, judged
+from bench.report.claims.verdict import ALL, Finding, Judged, Threshold, Verdict, intersection, judged
 from bench.report.frames import Record
 
 
@@ -28,8 +26,11 @@ class OfTimes(Claim):
 
     def judged(self, evidence: Evidence, before: Mapping[Claim, Sequence[Judged]]) -> list[Judged]:
         """A row for each device without timings, and those of what was timed."""
-        devices = [judged(Setting(), {ALL: Finding("timing", unmeasured=reason)}) for reason in evidence.untimed()]
-        return [*(row for rows in devices for row in rows), *self.timed(evidence)]
+        silent = [
+            Judged(Setting(), ALL, Finding("timing"), Verdict.NOT_MEASURED, reason, decides=True)
+            for reason in evidence.untimed()
+        ]
+        return [*silent, *self.timed(evidence)]
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
@@ -60,29 +61,17 @@ class Steps(OfTimes):
     """A guided step ÷ a cross-entropy step."""
 
     def timed(self, evidence: Evidence) -> list[Judged]:
-        """For each group a row for each loss, and one for the mean over all of them."""
+        """For each group a row for each loss, and one for all of them."""
         return [row for group in evidence.timed("step") for row in self._in_group(group, evidence.rules.family)]
 
     def _in_group(self, group: Timed, family: Sequence[str]) -> list[Judged]:
         test = f"step ÷ {CE_STEP} step, {group.words}"
-        by_loss = {loss: self.ratio(test, group.by_contender.get(loss), "floor_ratio") for loss in family}
-        return judged(group.setting, by_loss) + judged(group.setting, {ALL: self._mean(test, by_loss)})
-
-    def _mean(self, test: str, by_loss: Mapping[str, Finding]) -> Finding:
-        """The mean over the losses, or which of them lack timings.
-
-        The file has no rounds, so the interval of the mean runs between the means of the ends. That is not too narrow:
-        the standard error of a mean is at most the mean of the standard errors.
-        """
-        found = list(by_loss.values())
-        absent = [loss for loss, finding in by_loss.items() if math.isnan(finding.estimate)]
-        if absent:
-            reason = f"{len(absent)} of {len(by_loss)} losses not measured ({', '.join(absent)})"
-            nothing = all(finding.unmeasured for finding in found)
-            return Finding(test, unmeasured=reason) if nothing else Finding(test, obstacle=reason)
-        estimate, low, high = (float(np.mean([getattr(f, end) for f in found])) for end in ("estimate", "low", "high"))
-        rounds = min(finding.n or 0 for finding in found)
-        return Finding(test, self.threshold, estimate, low, high, rounds, None, None)
+        by_loss = judged(
+            group.setting,
+            {loss: self.ratio(test, group.by_contender.get(loss), "floor_ratio") for loss in family},
+        )
+        together = intersection(group.setting, by_loss)
+        return [*by_loss, together._replace(finding=together.finding._replace(test=test), decides=True)]
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,8 @@ class Calls(OfTimes):
     def timed(self, evidence: Evidence) -> list[Judged]:
         """A row for each group."""
         groups = [group for group in evidence.timed("maps") if self.against in group.by_contender]
-        return [row for group in groups for row in judged(group.setting, {EXPLAIN: self._finding(group)})]
+        rows = [row for group in groups for row in judged(group.setting, {EXPLAIN: self._finding(group)})]
+        return [row._replace(decides=True) for row in rows]
 
     def _finding(self, group: Timed) -> Finding:
         test, row = f"{EXPLAIN} ÷ {self.against}, {group.words}", group.by_contender.get(EXPLAIN)

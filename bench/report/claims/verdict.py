@@ -12,8 +12,10 @@ from bench.report.claims.rules import Rules
 from bench.report.rendering import count
 from bench.statistics import LEVEL, Numbers, holm, p_text, sign_flip
 
-#: In place of a loss, in the row that is judged for a whole setting.
-ALL = "mean of the family"
+#: In place of a loss, in the row that is judged for a whole setting: the intersection of the six, or the one of them
+#: that the validation split picked.
+ALL = "all six"
+METHOD = "the method"
 #: In place of a dataset, in the row that is judged over all settings.
 OVERALL = "overall"
 
@@ -21,21 +23,24 @@ OVERALL = "overall"
 def notes(rules: Rules) -> list[str]:
     """The rules of judging, as claims.md prints them."""
     return [
-        f"A setting is one dataset × backbone × resolution. Its family is {', '.join(rules.family)}. The verdict of a"
-        " setting is that of the family's mean, never that of the loss that came out best; where a loss by itself is on"
-        " the other side, the setting is mixed, and inconclusive. claims.csv has each loss, with p-values corrected"
-        " within the family (Holm).",
-        "Supported or contradicted: the whole 95 % interval lies on that side, and p ≤ .05 agrees. Not measured: what"
-        " is judged, be it one loss or the whole family, has no results at all. Inconclusive: everything else, also"
-        " where only a part of it has results. Seeds are paired: same initialisation, order and split.",
-        "Overall, a claim is supported if it is supported in every setting; contradicted if it is contradicted in at"
-        " least one and supported in none; not measured if it is measured in no setting of this profile; otherwise"
-        " inconclusive. That gains hold everywhere is contradicted by one counterexample. A setting errs on one side"
-        " with 2.5 %, in non-inferiority with 5 %, and there is no correction across settings.",
-        "Metrics of single images have a bootstrap interval. In simulation it covered 76, 86 and 90 % with 3, 6 and 10"
-        " seeds where seeds alone differ, so a verdict also needs the t test of the seeds.",
-        "p is that of the mean over all losses, or that of a control after Holm; ratios of times have an interval"
-        " alone. The sign-flip test asks nothing of the distribution but symmetry.",
+        f"A setting is one dataset × backbone × resolution. {', '.join(rules.family)} are alternatives: each is judged"
+        " by itself, with p-values corrected over the six (Holm). `all six` is their intersection: supported or"
+        " contradicted where every one of them is. `the method` is the one of them that maps best on the validation"
+        " split, by its SSIM, at the weight picked there; it is tested once. Where a profile tried weights, the verdict"
+        " of a setting is that of the method, elsewhere that of all six.",
+        "Supported or contradicted: the whole 95 % interval lies on that side, and p ≤ .05 agrees. Equivalent, against"
+        " a control: the 90 % interval lies within the margin that is declared for the metric: two one-sided"
+        " tests at 5 % (TOST). Inconclusive: everything else, also where a part of it has no results. Not judged: fewer"
+        f" than {rules.least_seeds} seeds. Not measured: no results at all. Seeds are paired: same initialisation,"
+        " order and split.",
+        "Overall, a claim is supported, contradicted or equivalent if it is that in every setting that is judged;"
+        " otherwise inconclusive. That gains hold everywhere is contradicted by one counterexample. A setting errs on"
+        " one side with 2.5 %, in non-inferiority with 5 %, and there is no correction across settings.",
+        "What single images have, accuracies and flips among it, has a bootstrap interval over seeds and images. In"
+        " simulation it covered 76, 86 and 90 % with 3, 6 and 10 seeds where seeds alone differ, so a verdict also"
+        " needs the t test of the seeds.",
+        "p is that of a loss or control after Holm; ratios of times have an interval alone. The sign-flip test asks"
+        " nothing of the distribution but symmetry; it is one-sided where the test is.",
     ]
 
 
@@ -44,11 +49,16 @@ class Verdict(StrEnum):
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
+    EQUIVALENT = "equivalent"
     INCONCLUSIVE = "inconclusive"
+    NOT_JUDGED = "not judged"
     NOT_MEASURED = "not measured"
 
 
-_OPPOSITE = {Verdict.SUPPORTED: Verdict.CONTRADICTED, Verdict.CONTRADICTED: Verdict.SUPPORTED}
+#: What says something of a claim.
+DECIDED = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.EQUIVALENT)
+#: What says nothing, as nothing was tested.
+SILENT = (Verdict.NOT_JUDGED, Verdict.NOT_MEASURED)
 
 
 class Threshold(NamedTuple):
@@ -57,6 +67,7 @@ class Threshold(NamedTuple):
     value: float = 0
     more: bool = True  # whether what lies above speaks for the claim
     closed: bool = False  # whether an interval that ends at the value, below it, is beyond it
+    equivalence: float | None = None  # the margin around the value within which nothing speaks for it or against it
 
 
 class Finding(NamedTuple):
@@ -70,7 +81,10 @@ class Finding(NamedTuple):
     n: int | None = 0
     p: float | None = math.nan  # under the hypothesis that the claim does not hold; None: the interval decides alone
     p_against: float | None = math.nan  # under the hypothesis that it holds
+    inner: tuple[float, float] = (math.nan, math.nan)  # the 90 % interval, for equivalence
     sample: Numbers | None = None  # the differences to the threshold, for the sign-flip test
+    one_sided: bool = False
+    least: int = 0  # seeds that a verdict needs
     notes: Sequence[str] = ()
     unmeasured: str = ""  # why nothing of what is judged has results
     obstacle: str = ""  # why there can be no verdict on either side
@@ -85,6 +99,7 @@ class Judged(NamedTuple):
     verdict: Verdict
     reason: str
     p_holm: float = math.nan
+    decides: bool = False  # whether it is the verdict of its setting
 
 
 def judged(setting: Setting, family: Mapping[str, Finding]) -> list[Judged]:
@@ -102,23 +117,25 @@ def judged(setting: Setting, family: Mapping[str, Finding]) -> list[Judged]:
     return found
 
 
-def unless_mixed(together: Judged, by_loss: Sequence[Judged]) -> Judged:
-    """The verdict on the mean of a family, unless one of its losses is, by itself, on the other side."""
-    opposite = _OPPOSITE.get(together.verdict)
-    opposed = [one.loss for one in by_loss if one.verdict == opposite]
-    if not opposed:
-        return together
-    reason = f"mixed: the mean is {together.verdict}, but by itself {', '.join(opposed)} {opposite}"
-    return together._replace(verdict=Verdict.INCONCLUSIVE, reason=_joined([reason, together.reason]))
+def intersection(setting: Setting, by_loss: Sequence[Judged]) -> Judged:
+    """The row of a whole family: what every one of it is, with their mean and the least and greatest end of theirs."""
+    verdicts, findings = [one.verdict for one in by_loss], [one.finding for one in by_loss]
+    ends = np.array([(f.estimate, f.low, f.high) for f in findings if not math.isnan(f.estimate)])
+    estimate, low, high = (ends.mean(0)[0], ends.min(0)[1], ends.max(0)[2]) if len(ends) else [math.nan] * 3
+    finding = Finding("each by itself", Threshold(), float(estimate), float(low), float(high))
+    finding = finding._replace(n=min((f.n or 0 for f in findings), default=0))
+    why = "; ".join(dict.fromkeys(one.reason.split("; ")[0] for one in by_loss if one.verdict not in DECIDED))
+    if len(set(verdicts)) == 1:
+        return Judged(setting, ALL, finding, verdicts[0], why)
+    return Judged(setting, ALL, finding, Verdict.INCONCLUSIVE, _joined([counted(verdicts, "losses"), why]))
 
 
 def over_settings(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on a claim from those of its settings."""
-    if set(verdicts) <= {Verdict.NOT_MEASURED}:
-        return Verdict.NOT_MEASURED
-    if Verdict.CONTRADICTED in verdicts and Verdict.SUPPORTED not in verdicts:
-        return Verdict.CONTRADICTED
-    return Verdict.SUPPORTED if set(verdicts) == {Verdict.SUPPORTED} else Verdict.INCONCLUSIVE
+    """The verdict on a claim from those of its settings: the same rule for every side."""
+    spoken = {verdict for verdict in verdicts if verdict not in SILENT}
+    if not spoken:
+        return Verdict.NOT_JUDGED if Verdict.NOT_JUDGED in verdicts else Verdict.NOT_MEASURED
+    return spoken.pop() if len(spoken) == 1 else Verdict.INCONCLUSIVE
 
 
 def everywhere(verdicts: Sequence[Verdict]) -> Verdict:
@@ -126,21 +143,37 @@ def everywhere(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.CONTRADICTED if Verdict.CONTRADICTED in verdicts else over_settings(verdicts)
 
 
-def counted(verdicts: Sequence[Verdict]) -> str:
-    """How many settings have which verdict."""
+def counted(verdicts: Sequence[Verdict], what: str = "") -> str:
+    """How many settings, or of what else, have which verdict."""
     counts = [f"{verdict} in {verdicts.count(verdict)}" for verdict in Verdict if verdict in verdicts]
-    return f"{', '.join(counts)} of {count(len(verdicts), 'setting')}"
+    return f"{', '.join(counts)} of {f'{len(verdicts)} {what}' if what else count(len(verdicts), 'setting')}"
 
 
-def _verdict(finding: Finding, p: float, p_against: float) -> tuple[Verdict, str]:
-    """The verdict, and the reason where there is none on either side."""
-    low, high, threshold = finding.low, finding.high, finding.threshold
+def _untestable(finding: Finding) -> tuple[Verdict, str] | None:
+    """The verdict, with its reason, on what has no interval to judge by."""
+    n = finding.n
     if finding.unmeasured:
         return Verdict.NOT_MEASURED, finding.unmeasured
     if finding.obstacle:
         return Verdict.INCONCLUSIVE, finding.obstacle
-    if math.isnan(low):
-        return Verdict.INCONCLUSIVE, f"n = {finding.n}: no interval"
+    if n == 0 and finding.least:
+        return Verdict.NOT_MEASURED, "no seed has a value"
+    if n is not None and n < finding.least:
+        return Verdict.NOT_JUDGED, f"n = {n}"
+    return (Verdict.INCONCLUSIVE, f"n = {n}: no interval") if math.isnan(finding.low) else None
+
+
+def _verdict(finding: Finding, p: float, p_against: float) -> tuple[Verdict, str]:
+    """The verdict, and the reason where there is none on either side."""
+    if untestable := _untestable(finding):
+        return untestable
+    low, high, threshold = finding.low, finding.high, finding.threshold
+    margin = threshold.equivalence
+    if (
+        margin is not None
+        and -margin < finding.inner[0] - threshold.value <= finding.inner[1] - threshold.value < margin
+    ):
+        return Verdict.EQUIVALENT, f"within ±{number(margin)}"
     above = low > threshold.value
     below = high < threshold.value or (threshold.closed and high == threshold.value)
     if not above and not below:
@@ -159,7 +192,8 @@ def _companion(finding: Finding, tests: int) -> str:
     """What the sign-flip test of the same differences says."""
     if finding.sample is None or finding.p is None or math.isnan(finding.p):
         return ""
-    found = sign_flip(finding.sample, tests)
+    sample = finding.sample if finding.threshold.more else -finding.sample
+    found = sign_flip(sample, tests, one_sided=finding.one_sided)
     return f"sign-flip: {found.why_not or f'p {p_text(found.p)}'}"
 
 

@@ -15,19 +15,22 @@ from bench.report.claims.verdict import ALL, OVERALL, Verdict
 from bench.report.timing_rows import COLUMNS as TIMING
 from bench.statistics import Numbers
 
-SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED = (verdict.value for verdict in Verdict)
+SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NOT_JUDGED, NOT_MEASURED = (verdict.value for verdict in Verdict)
 FAMILY = list(RULES.family)
 CONTROLS = ["permuted-ssim", "blob-ssim"]
-LESS = ("l1", "l2", "decoy_mass", "decoy_flip_rate")
+LESS = ("l1", "l2", "decoy_mass", "decoy_flip_rate", "reliance")
 METRICS = ("accuracy", "l1", "l2", "ssim", "coherence", "specificity")
-DECOYED = ("decoy_accuracy", "decoy_mass", "decoy_flip_rate")
+DECOYED = ("decoy_accuracy", "decoy_mass", "decoy_flip_rate", "reliance")
 BASE = 0.5
 EFFECT = {"up": 0.1, "down": -0.1, "flat": 0.0}
 #: By how much an effect is larger in one metric than in another, so that each is told by its estimate.
 SCALE = {metric: 1 + k / 20 for k, metric in enumerate([*METRICS, *DECOYED])}
 
 DECLARED = RULES._replace(
-    controls=CONTROLS, accuracy_margin={"up": 0.02, "down": 0.02, "flat": 1e-4}, least_specificity=BASE
+    controls=dict.fromkeys(CONTROLS, "prototype-ssim"),
+    accuracy_margin={"up": 0.02, "down": 0.02, "flat": 1e-4},
+    equivalence={},
+    least_specificity=BASE,
 )
 
 
@@ -106,10 +109,11 @@ def judged(
     images: Images | None = None,
     floors: pd.DataFrame | None = None,
     rules: Rules = DECLARED,
+    picked: Mapping[Setting, str] | None = None,
 ) -> pd.DataFrame:
     """The claims on these results."""
     timings = timing() if timings is None else timings
-    return judge(Evidence(cells, bounds() if floors is None else floors, timings, images or {}, rules))
+    return judge(Evidence(cells, bounds() if floors is None else floors, timings, images or {}, rules, picked))
 
 
 def row(frame: pd.DataFrame, claim: str, loss: str = ALL, **where: Any) -> Any:
@@ -137,7 +141,7 @@ FLOORS = FLOORS_IN[-1]
 COHERENT, SPECIFIC = "maps are more coherent", "maps stay specific to the instance"
 MASS, FLIPS = (f"spurious activation is suppressed: {by}" for by in ("decoy mass", "flip rate"))
 ROBUST, GAP = (
-    f"robustness to spurious correlations improves: {by}" for by in ("decoy accuracy", "accuracy lost to decoys")
+    f"robustness to spurious correlations improves: {by}" for by in ("decoy accuracy", "reliance on the decoy")
 )
 IN = [f"reconstruction improves in {name}" for name in ("L1", "L2", "SSIM")]
 CLEAN = [ACCURACY, COMPETITIVE, *IN, *FLOORS_IN, COHERENT, SPECIFIC]

@@ -11,8 +11,10 @@ from synthetic import (
     COMPETITIVE,
     CONTRADICTED,
     CONTROLS,
+    DECLARED,
     DECOYED,
     EFFECT,
+    EQUIVALENT,
     FAMILY,
     FLIPS,
     FLOORS,
@@ -42,7 +44,8 @@ from synthetic import (
     with_differences,
 )
 
-from bench.report.claims.verdict import ALL, OVERALL
+from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import ALL, METHOD, OVERALL
 from bench.report.frames import having
 from bench.statistics import holm
 
@@ -122,7 +125,8 @@ def test_mixed_settings_are_inconclusive_and_counted() -> None:
     [
         ([SUPPORTED] * 2, SUPPORTED),
         ([SUPPORTED, INCONCLUSIVE], INCONCLUSIVE),
-        ([CONTRADICTED, INCONCLUSIVE], CONTRADICTED),
+        ([CONTRADICTED] * 2, CONTRADICTED),
+        ([CONTRADICTED, INCONCLUSIVE], INCONCLUSIVE),
         ([CONTRADICTED, SUPPORTED], INCONCLUSIVE),
         ([INCONCLUSIVE], INCONCLUSIVE),
     ],
@@ -141,7 +145,7 @@ def test_the_settings_make_the_overall_verdict(verdicts: list[str], expected: st
 
 
 def test_the_strongest_floor_is_named_and_is_no_prototype() -> None:
-    found = row(clean(), FLOORS, dataset="up")
+    found = row(clean(), FLOORS, "batchcam-l1", dataset="up")
     assert found["test"] == "difference to the floor, global mean image (0.500); paired t by seed"
     assert found["estimate"] == pytest.approx(0.1 * SCALE["ssim"])
 
@@ -174,27 +178,42 @@ def test_without_bounds_there_is_no_verdict(floors: pd.DataFrame, reason: str) -
     assert found["reason"].startswith(reason)
 
 
-def test_a_family_with_a_loss_on_the_other_side_is_mixed() -> None:
+def test_a_family_with_a_loss_on_the_other_side_is_inconclusive_and_the_loss_is_told() -> None:
     apart = {"batchcam_ssim": np.linspace(-0.11, -0.09, 6)}
     better = {loss.replace("-", "_"): np.linspace(0.19, 0.21, 6) for loss in FAMILY[:5]}
     found = judged(with_differences(**better, **apart))
     assert row(found, ACCURACY, "prototype-l1")["verdict"] == SUPPORTED
     assert row(found, ACCURACY, "batchcam-ssim")["verdict"] == CONTRADICTED
     together = row(found, ACCURACY)
-    assert together["low"] > 0
+    assert together["low"] < 0 < together["high"]
     assert together["verdict"] == INCONCLUSIVE
-    assert together["reason"].startswith("mixed: the mean is supported, but by itself batchcam-ssim contradicted; ")
+    assert together["reason"] == "supported in 5, contradicted in 1 of 6 losses"
     assert overall(found, ACCURACY)["verdict"] == INCONCLUSIVE
+
+
+def test_where_validation_picked_a_loss_that_one_makes_the_verdict_and_is_tested_once() -> None:
+    found = judged(
+        with_differences(prototype_l1=[0.01, 0.02, 0.03, 0.005, 0.035, 0.002]),
+        picked={Setting("up", "simple_cnn", 23): "prototype-l1"},
+    )
+    alone, method = row(found, ACCURACY, "prototype-l1"), row(found, ACCURACY, METHOD)
+    assert alone["verdict"] == INCONCLUSIVE  # after Holm
+    assert (method["verdict"], method["p_holm"]) == (SUPPORTED, alone["p"])
+    assert method["reason"].startswith("prototype-l1; sign-flip")
+    assert row(found, ACCURACY)["verdict"] == INCONCLUSIVE
+    assert overall(found, ACCURACY)["verdict"] == SUPPORTED
+    of_setting = having(found, claim=ACCURACY, dataset="up")
+    assert of_setting[of_setting["decides"]]["loss"].tolist() == [METHOD]
 
 
 @pytest.mark.parametrize(("kind", "verdict"), VERDICTS.items())
 def test_what_is_lost_to_decoys_is_judged_apart_from_accuracy(kind: str, verdict: str) -> None:
-    """All is 10 points better than ce without decoys; what the decoys take away becomes less, or more, or stays."""
+    """All is 10 points better than ce with true decoys; what random ones take away becomes less, or more, or stays."""
     made = []
     for loss in ("ce", *FAMILY):
         clean = 0.8 + (0.1 if loss in FAMILY else 0) + wiggle(loss, 8)
         gap = 0.3 - (EFFECT[kind] if loss in FAMILY else 0) + wiggle(loss + "gap", 8)
-        metrics = {"clean_accuracy": clean, "decoy_accuracy": clean - gap, "accuracy": clean - gap}
+        metrics = {"true_accuracy": clean, "decoy_accuracy": clean - gap, "accuracy": clean - gap, "reliance": gap}
         made.append(cell(loss, metrics, ("decoy_up", "simple_cnn", 23)))
     found = row(judged(pd.concat(made)), GAP)
     assert found["verdict"] == verdict
@@ -236,3 +255,30 @@ def test_a_control_that_failed_is_told() -> None:
     made = pd.concat([made[made["loss"] != "blob-ssim"], absent("blob-ssim", "failed: x")])
     found = row(judged(made), f"{BEYOND} blob-ssim: accuracy", "prototype-ssim − blob-ssim")
     assert (found["verdict"], found["reason"]) == (INCONCLUSIVE, "1 cell without results (failed: blob-ssim)")
+
+
+def test_a_control_within_the_declared_margin_is_equivalent() -> None:
+    made = results("flat", "up", ["accuracy"])
+    rules = DECLARED._replace(equivalence={"accuracy": 0.05})
+    claim, pair = f"{BEYOND} blob-ssim: accuracy", "prototype-ssim − blob-ssim"
+    assert row(judged(made, rules=rules), claim, pair)["verdict"] == EQUIVALENT
+    assert row(judged(made, rules=rules), claim, pair)["reason"].startswith("within ±0.05; sign-flip")
+    assert row(judged(made), claim, pair)["verdict"] == INCONCLUSIVE  # no difference seen is not no difference
+    narrow = DECLARED._replace(equivalence={"accuracy": 0.001})
+    assert row(judged(made, rules=narrow), claim, pair)["verdict"] == INCONCLUSIVE
+    assert row(judged(results("up", "up", ["accuracy"]), rules=rules), claim, pair)["verdict"] == SUPPORTED
+
+
+def test_class_means_are_held_against_the_floors_and_not_against_the_ceiling() -> None:
+    made = results("up", "up", ["ssim"]).rename(columns={"ssim": "class_mean_ssim"})
+    found = row(judged(made, floors=bounds(ceiling=0.45)), "reconstruction beats the floors in class-mean SSIM")
+    assert found["verdict"] == SUPPORTED
+    assert found["estimate"] == pytest.approx(0.1 * SCALE["ssim"])
+
+
+def test_a_colour_is_judged_apart_from_decoys() -> None:
+    made = results("up", "up", ["accuracy", "reliance"]).assign(dataset="color_mnist")
+    found = judged(made)
+    assert row(found, "a colour, which no map can name, is relied on less")["verdict"] == SUPPORTED
+    for claim in (ACCURACY, GAP):
+        assert overall(found, claim)["verdict"] == NOT_MEASURED

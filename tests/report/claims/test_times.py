@@ -60,12 +60,12 @@ def test_the_overhead_itself_is_still_minimal() -> None:
     assert row(judged(ONE_CELL, timing(steps(0.95, **exact))), TRAINING)["verdict"] == INCONCLUSIVE
 
 
-def test_the_mean_over_the_losses_runs_between_the_means_of_their_ends() -> None:
+def test_all_losses_have_their_mean_and_the_least_and_greatest_of_their_ends() -> None:
     ratios = [1.0, 1.1, 1.2, 1.3, 1.4, 2.0]
     found = judged(ONE_CELL, timing([timed("step", loss, r) for loss, r in zip(FAMILY, ratios, strict=True)]))
-    assert row(found, OVERHEAD)[["estimate", "low", "high"]].tolist() == pytest.approx(
-        [8 / 6, 8 / 6 - 0.02, 8 / 6 + 0.02]
-    )
+    assert row(found, OVERHEAD)[["estimate", "low", "high"]].tolist() == pytest.approx([8 / 6, 0.98, 2.02])
+    assert row(found, OVERHEAD)["verdict"] == INCONCLUSIVE
+    assert row(found, OVERHEAD)["reason"].startswith("supported in 1, contradicted in 4, inconclusive in 1 of 6 losses")
     assert [row(found, OVERHEAD, loss)["estimate"] for loss in FAMILY] == ratios
 
 
@@ -104,7 +104,7 @@ def test_timings_that_are_missing_are_told() -> None:
     for loss, reason in ((FAMILY[4], "failed: out of memory"), (FAMILY[5], "not among the timings")):
         found_here = row(found, OVERHEAD, loss)
         assert (found_here["verdict"], found_here["reason"]) == (NOT_MEASURED, reason)
-    reason = "2 of 6 losses not measured (batchcam-l2, batchcam-ssim)"
+    reason = "supported in 4, not measured in 2 of 6 losses; failed: out of memory; not among the timings"
     together = row(found, OVERHEAD, backbone="simple_cnn")
     assert (together["verdict"], together["reason"]) == (INCONCLUSIVE, reason)
     for claim in (OVERHEAD, TRAINING, FORWARD, OLD_LOOP):
@@ -121,7 +121,7 @@ def test_losses_of_which_none_was_timed_are_not_measured() -> None:
     found = judged(ONE_CELL, timing([timed("step", loss, math.nan, rounds=None) | status for loss in FAMILY]))
     assert row(found, OVERHEAD, FAMILY[0])["reason"] == "captum is not installed"
     assert row(found, OVERHEAD)["verdict"] == NOT_MEASURED
-    assert row(found, OVERHEAD)["reason"] == f"6 of 6 losses not measured ({', '.join(FAMILY)})"
+    assert row(found, OVERHEAD)["reason"] == "captum is not installed"
 
 
 def test_timings_without_their_other_side_or_with_few_rounds() -> None:
