@@ -52,6 +52,7 @@ def grad_cam(
     Raises:
         TypeError, ValueError: tensors of other shapes or dtypes; a target out of range; an unknown method; logits that
             do not depend on the activations; with `create_graph`, activations that were recorded under `no_grad`.
+        RuntimeError: the model was changed in place meanwhile; with `create_graph`, compiled code behind the layer.
 
     Example:
         >>> with batchcam.capture(model.layer4) as captured:
@@ -101,9 +102,15 @@ def raw_maps(
         # ∂ Σ_i y[i, target_i] / ∂output
         chosen = torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)
         inputs = [output, *others] if others else output  # of a list torch first asks whether it is a mapping: 5 µs
-        gradient, *_ = torch.autograd.grad(
-            logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
-        )
+        try:
+            gradient, *_ = torch.autograd.grad(
+                logits, inputs, chosen, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )
+        except RuntimeError as error:
+            for words, reason in REASONS.items():
+                if words in str(error):
+                    raise RuntimeError(reason) from error
+            raise
     if gradient is None:
         raise ValueError(
             f"the logits do not depend on the activations {tuple(output.shape)} through autograd: both must come from"
@@ -138,6 +145,12 @@ def _grad_cam(A: Tensor, g: Tensor) -> Tensor:
     alpha = g.mean((2, 3))
     return torch.bmm(alpha.unsqueeze(1), A.flatten(2)).view(len(A), *A.shape[2:])
 
+
+#: What torch says of a gradient, and why.
+REASONS = {
+    "inplace operation": "the model was changed in place since it ran, maybe by another thread: explain a copy of it",
+    "leaf Variable": "torch.compile's code cannot be differentiated twice: compile the model only up to the layer",
+}
 
 #: A, g (N,K,h,w) → M before its ReLU.
 METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

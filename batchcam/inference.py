@@ -64,15 +64,7 @@ def explain(
         elif isinstance(targets, Tensor):
             targets = _copied_from_inference(targets)
         activations = captured.activations
-        try:
-            maps = grad_cam(activations, logits, targets, relu=relu, method=method)
-        except RuntimeError as error:
-            if "inplace operation" not in str(error):
-                raise
-            raise RuntimeError(
-                "the model was changed in place while explain ran, as by a training step in another thread: explain"
-                " between steps, or a copy of the model"
-            ) from error
+        maps = grad_cam(activations, logits, targets, relu=relu, method=method)
         if activations.is_leaf:
             activations.requires_grad_(False)  # the layer may keep it
     return logits.detach(), maps

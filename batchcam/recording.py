@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.nn.parallel import DistributedDataParallel
 
 from batchcam.checks import describe
@@ -51,7 +52,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
             ran = f"ran {self._runs} times" if self._runs else "did not run"
             raise ValueError(
                 f"the captured layer {ran} inside capture(); it must run exactly once, in this thread, and as Python:"
-                " code that torch.compile made before runs no hook, so there pass the model that was compiled"
+                " code that torch.compile has made runs no hook, so pass the model itself, not the compiled one"
             )
         output = self._output
         arranged(self._layout, "the captured layer's output", output)
@@ -89,7 +90,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
             return None
         grad_mode = torch.is_grad_enabled()
-        _check_ddp(grad_mode)
+        _check_around(grad_mode)
         if self._versions.get(id(output)) == output._version:
             output = output.clone()  # the layer handed on its input, which others may read and change
         origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
@@ -122,7 +123,7 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
 
     Raises:
         TypeError: a layer that is no module.
-        ValueError: while the model runs, inside DistributedDataParallel with `static_graph` or under `no_grad`.
+        ValueError: while the model runs, under `torch.func.vmap`, or in DDP with `static_graph` or under `no_grad`.
 
     Example:
         >>> with batchcam.capture(model.layer4) as captured:
@@ -136,13 +137,12 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     return Captured(layer, layout)
 
 
-def _check_ddp(grad_mode: bool) -> None:
-    """Raise where DistributedDataParallel would count a backward pass that is none of the training's."""
+def _check_around(grad_mode: bool) -> None:
+    """Raise under vmap, and where DistributedDataParallel would take a map's backward pass for the training's."""
+    if any(transform.key() == TransformType.Vmap for transform in get_interpreter_stack() or ()):
+        raise ValueError("capture does not work under torch.func.vmap: run the whole batch, a map is per image already")
     ddp = DistributedDataParallel._get_active_ddp_module()
     if ddp is not None and not grad_mode:
         raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
     if ddp is not None and ddp.static_graph:
-        raise ValueError(
-            "DistributedDataParallel(static_graph=True) would take the map's gradient for the training's and reduce"
-            " nothing after it: leave static_graph out"
-        )
+        raise ValueError("DDP with static_graph=True takes a map's gradient for the training's: leave static_graph out")

@@ -255,9 +255,47 @@ def test_a_compiled_model_is_refused_with_the_reason():
     with torch.no_grad():
         compiled(images)
     for run in (explained, captured_maps):
-        with pytest.raises(ValueError, match=r"did not run .* torch.compile .* pass the model that was compiled"):
+        with pytest.raises(ValueError, match=r"did not run .* torch.compile .* pass the model itself, not"):
             run(compiled, layer, images, targets)
     assert relative_error(explained(compiled._orig_mod, layer, images, targets), expected) < 1e-12
+
+
+def test_a_riddle_of_compiled_code_is_solved():
+    """Inductor writes into a tensor that needs a gradient, and this is all that torch says; here without a compiler."""
+
+    class Compiled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return torch.empty_like(gradient).requires_grad_(torch.is_grad_enabled()).copy_(gradient)
+
+    model, (images, targets) = toy("gelu_norms"), batch()
+    expected = explained(model, model.layer, images, targets)
+    model.append(Apply(Compiled.apply))
+    with pytest.raises(RuntimeError, match=r"torch\.compile's code cannot .* compile the model only up to the layer"):
+        step(model, model.layer, images, targets)
+    assert relative_error(explained(model, model.layer, images, targets), expected) < 1e-12
+    assert hooks(model) == 0
+
+
+def test_vmap_is_refused():
+    """Torch says that it cannot access a data pointer, or that a function is being transformed."""
+    model, (images, targets) = toy("gelu_norms"), batch()
+
+    def maps(image, target):
+        return captured_maps(model, model.layer, image[None], target[None])[0]
+
+    for run in (
+        lambda image, target: explained(model, model.layer, image[None], target[None])[0],
+        maps,
+        torch.func.grad(lambda image, target: maps(image, target).sum()),
+    ):
+        with pytest.raises(ValueError, match=r"does not work under torch\.func\.vmap: run the whole batch"):
+            torch.func.vmap(run)(images, targets)
+    assert hooks(model) == 0
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
