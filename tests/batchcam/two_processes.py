@@ -25,5 +25,5 @@ names = setting()
 images, labels = names["loader"].dataset.tensors
 names["loader"] = [(images[rank::2], labels[rank::2])] * 2
 run("ddp", names)
-torch.save([names["optimizer"].steps, names["maps"], refused], f"{sys.argv[1]}{rank}")
+torch.save([names["optimizer"].steps, names.get("maps"), refused], f"{sys.argv[1]}{rank}")
 leave(names, names["model"])
