@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from recipes import RECIPES, SIDE, TEXT, expected_steps, leave, plain_gradients, run, setting
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 from toys import Apply, hooks, relative_error
 
 import batchcam
@@ -35,6 +36,32 @@ def test_the_steps_are_those_of_the_plain_loop(recipe, monkeypatch):
     for actual, reference in zip(optimizer.steps, expected, strict=True):
         assert relative_error(actual, reference) < 1e-10
     leave(names, model)
+
+
+@pytest.mark.parametrize("where", ["in front", "around", "behind", "everything"])
+def test_checkpoints_anywhere(where):
+    names = setting(batches=1)
+    model, ((images, labels),) = names["model"], names["loader"]
+    expected = plain_gradients(names, images, labels)
+
+    def loss(use_reentrant):
+        kept = functools.partial(checkpoint, use_reentrant=use_reentrant)
+        run = {
+            "in front": lambda x: model.head(model.backbone[2](kept(model.backbone[:2], x))),
+            "around": lambda x: model.head(kept(model.backbone, x)),
+            "behind": lambda x: kept(model.head, model.backbone(x)),
+            "everything": lambda x: kept(model, x),
+        }[where]
+        return names["guided_loss"](run, names["layer"], images.requires_grad_(), labels, names["regularizer"])
+
+    for use_reentrant in [False, True] if where == "in front" else [False]:
+        model.zero_grad()
+        loss(use_reentrant).backward()
+        assert relative_error([p.grad for p in model.parameters()], expected) < 1e-10
+    if where != "in front":
+        with pytest.raises((ValueError, RuntimeError), match=r"recorded under no_grad|use_reentrant=True"):
+            loss(use_reentrant=True)
+    assert hooks(model) == 0
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
