@@ -28,7 +28,7 @@ regress: .venv/installed
 
 # Grad-CAM on more than a hundred architectures, against its definition and other libraries: docs/architectures.md.
 architectures: .venv/installed
-	$(BIN)/python -m tests.architectures --jobs $(JOBS)
+	$(BIN)/python -m tests.batchcam.architectures --jobs $(JOBS)
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

@@ -85,7 +85,7 @@ def arranged(layout: Layout | None, name: str, output: object) -> Tensor:
         TypeError, ValueError: a layout that is no function, or a result that is not one (N,K,h,w) tensor of the same N.
     """
     if layout is None:
-        check_float(name, output, "(N,K,h,w)")
+        check_float(f"without a layout, {name}", output, "(N,K,h,w)")
         assert isinstance(output, Tensor)
         return output
     if not isinstance(output, Tensor) or not output.is_floating_point():

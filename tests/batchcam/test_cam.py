@@ -537,7 +537,11 @@ def test_grad_cam_names_what_is_wrong_with_an_argument(changed, error, message):
         ("twice", ValueError, "ran 2 times"),
         ("tuple", TypeError, r"the captured layer's output must be .* \(N,K,h,w\), got a tuple"),
         ("integers", TypeError, r"the captured layer's output must be .* got int64 of shape \(4, 1, 9, 7\)"),
-        ("flat", ValueError, r"the captured layer's output must be \(N,K,h,w\), got float64 of shape \(4, 6\)"),
+        (
+            "flat",
+            ValueError,
+            r"without a layout, the captured layer's output must be \(N,K,h,w\), got float64 of shape \(4, 6\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("way", ["capture", "capture under no_grad", "explain", "loop"])

@@ -1,7 +1,7 @@
-"""Generate docs/architectures.md: `python -m tests.architectures`, or `make architectures`.
+"""Generate docs/architectures.md: `python -m tests.batchcam.architectures`, or `make architectures`.
 
 Each row runs in a process of its own, with bounds on its time and memory. What is finished is kept in build/ and not
-repeated, as long as neither `batchcam`, this folder nor a library has changed.
+repeated, as long as neither `batchcam`, what compares, nor a library has changed.
 """
 
 import hashlib
@@ -10,17 +10,19 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
-from .compare import bounded, wrong
-from .rows import ROWS
+from .compare import bounded
+from .judge import wrong
+from .rows import ROWS, Row
 from .table import page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "architectures.md"
 LIBRARIES = ("torch", "torchvision", "timm", "captum", "grad-cam", "torchcam")
 
@@ -29,7 +31,7 @@ def main(jobs: Annotated[int, typer.Option(help="Rows side by side, one thread e
     """Compare every row, and write docs/architectures.md."""
     finished = ROOT / "build" / "architectures" / fingerprint()
     finished.mkdir(parents=True, exist_ok=True)
-    paths = [finished / f"{hashlib.sha256(repr(row).encode()).hexdigest()[:16]}.json" for row in ROWS]
+    paths = [finished / f"{key(row)}.json" for row in ROWS]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.compare"])  # the imports, 5 s, once for all
@@ -37,7 +39,10 @@ def main(jobs: Annotated[int, typer.Option(help="Rows side by side, one thread e
         running = {pool.submit(bounded, ROWS[i].name): i for i in missing}
         for future in tqdm(as_completed(running), total=len(ROWS), initial=len(ROWS) - len(missing), unit="row"):
             i = running[future]
-            found = future.result()
+            try:
+                found = future.result()
+            except BrokenProcessPool:
+                found = {"error": "a process ended without a word, maybe killed for its memory; start again"}
             if "error" in found:
                 tqdm.write(f"{ROWS[i].name}: {found['error']}")
                 continue
@@ -51,16 +56,23 @@ def main(jobs: Annotated[int, typer.Option(help="Rows side by side, one thread e
         raise SystemExit(f"{PAGE.name} is not written, since {len(lost)} of {len(ROWS)} rows failed: {'; '.join(lost)}")
     results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    PAGE.write_text(page(results, versions), encoding="utf-8")
+    PAGE.write_text(page(ROWS, results, versions), encoding="utf-8")
     bad = [row.name for row, found in zip(ROWS, results, strict=True) if wrong(row, found)]
     if bad:
         raise SystemExit(f"{len(bad)} of {len(ROWS)} rows are wrong: {'; '.join(bad)}")
 
 
+def key(row: Row) -> str:
+    """Of all that the row says to compare, the same in every process."""
+    said = row._replace(layout=row.layout and row.layout.name, fast=False)
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+
+
 def fingerprint() -> str:
-    """Of everything that a row's result depends on."""
+    """Of everything else that a row's result depends on."""
     digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "batchcam").glob("*.py"), Path(__file__).with_name("compare.py")]):
+    ours = [Path(__file__).with_name(f"{name}.py") for name in ("compare", "definition", "models", "ours", "peers")]
+    for path in [*sorted((ROOT / "batchcam").glob("*.py")), *ours]:
         digest.update(path.read_bytes())
     digest.update(repr([importlib.metadata.version(name) for name in LIBRARIES]).encode())
     return digest.hexdigest()[:16]
