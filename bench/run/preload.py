@@ -2,4 +2,5 @@
 
 import timm  # noqa: F401
 
+import bench.run.estimate
 import bench.run.worker  # noqa: F401

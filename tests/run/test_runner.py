@@ -46,7 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
             yield executor
             executor.shutdown(cancel_futures=True)
 
-    monkeypatch.setattr(runner, "_here", threads)
+    monkeypatch.setattr(runner, "here", threads)
     monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.01)
 
 
