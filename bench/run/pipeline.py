@@ -1,6 +1,7 @@
 """What DVC knows: which cells are stale, and the record of those that were trained outside `dvc repro`."""
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -10,8 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import filelock
 
 from bench.errors import BenchError
 from bench.files import written_aside
@@ -110,18 +109,16 @@ def link(params: Params) -> None:
 
 @contextlib.contextmanager
 def only_runner() -> Iterator[None]:
-    """Wait until no other run works in this folder; the lock goes with the process, however it ends."""
+    """Wait until no other run works in this folder; the lock goes with this process and the DVC that it started."""
     RUNS.mkdir(exist_ok=True)
-    lock = filelock.FileLock(RUNS / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
+    with (RUNS / ".lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 – see `_dvc`
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-    finally:
-        lock.release()
 
 
 def prepare_data(params: Params) -> None:
@@ -211,7 +208,8 @@ def _dvc(*arguments: str) -> str:
     """What a DVC command prints; `BenchError` with its last words if it fails."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    # With the lock of `only_runner`: a DVC that outlives its run, which was killed, keeps the next one waiting.
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, close_fds=False)
     if ran.returncode != 0:
         words = (ran.stderr or ran.stdout).strip()
         raise BenchError(f"dvc {arguments[0]} failed: {words}")

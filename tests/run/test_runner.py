@@ -276,6 +276,20 @@ def test_a_second_run_waits_and_says_so(params: Params, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "another run is at work here: waiting for it to end\n"
 
 
+def test_a_dvc_that_outlives_its_run_keeps_the_next_waiting(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("dvc").write_text("#!/bin/sh\ntouch begun\nsleep 0.5\ntouch ended\n")
+    Path("dvc").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", "./dvc")
+    left = threading.Thread(target=pipeline._dvc)
+    with pipeline.only_runner():
+        left.start()
+        _until(Path("begun").exists, 10)
+    assert not Path("ended").exists()
+    with pipeline.only_runner():
+        assert Path("ended").exists()
+    left.join()
+
+
 @pytest.mark.parametrize(
     ("changes", "reasons"),
     [
