@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from toys import hooks, relative_error
 
 import batchcam
+from tests.toys import hooks, relative_error
 
 TEXT = (Path(__file__).parents[1] / "docs" / "your-own-loop.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^```python (\w+)\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE))
@@ -345,7 +345,7 @@ import os, sys
 import torch
 torch.set_num_threads(1)
 sys.path[:0] = {paths!r}
-import test_recipes
+from tests import test_recipes
 names = test_recipes.setting()
 images, labels = names["loader"].dataset.tensors
 rank = int(os.environ["RANK"])
@@ -360,7 +360,7 @@ if rank == 0:
 def test_ddp(tmp_path):
     """Two processes with half of the images each, twice: the gradients of one process with all of them."""
     script, saved = tmp_path / "train.py", tmp_path / "saved.pt"
-    script.write_text(textwrap.dedent(TWO_PROCESSES).format(paths=[str(Path(__file__).parent), str(Path.cwd())]))
+    script.write_text(textwrap.dedent(TWO_PROCESSES).format(paths=[str(Path(__file__).parents[1])]))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, saved]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -19,7 +19,6 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from tiny import tiny
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -34,6 +33,7 @@ from bench.names import LOSSES, METRICS
 from bench.params import Cell, load
 from bench.run import cells, provenance
 from bench.run.cells import run_cell
+from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Path("data/digits.safetensors")

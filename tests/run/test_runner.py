@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import tiny
 
 from bench import display
 from bench.errors import BenchError
@@ -24,6 +23,7 @@ from bench.progress import Progress, State
 from bench.run import pipeline, runner
 from bench.run.pipeline import Task
 from bench.run.runner import Outcome, train
+from tests.tiny import tiny
 
 LOSSES = ("ce", "prototype-l1", "prototype-l2", "prototype-ssim")
 TASKS = [Task(Cell("digits", "simple_cnn", loss, 12)) for loss in LOSSES]
@@ -138,8 +138,8 @@ def test_a_task_whose_process_dies_twice_has_failed_and_the_others_finish(
 ORPHANS = """
 import sys, time
 from pathlib import Path
-from test_runner import CE, sleep_long
-from tiny import tiny
+from tests.run.test_runner import CE, sleep_long
+from tests.tiny import tiny
 from bench.run import runner
 runner.work = sleep_long
 runner.train(tiny({}), {CE: 1}, jobs=1)
@@ -154,9 +154,8 @@ def sleep_long(params: Params, task: Task, note: Path) -> float:
 
 
 def test_a_killed_runner_leaves_no_worker_behind(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "run")))
-    process = subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=tmp_path, env=environment)
     note = tmp_path / "worker.pid"
     try:
         _until(lambda: note.is_file() and note.read_text() != "", 120)

@@ -3,7 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import (
+
+from bench.report.claims.verdict import ALL, OVERALL
+from bench.report.frames import having
+from bench.statistics import holm
+from tests.report.claims.synthetic import (
     ACCURACY,
     BEYOND,
     CLEAN,
@@ -41,10 +45,6 @@ from synthetic import (
     wiggle,
     with_differences,
 )
-
-from bench.report.claims.verdict import ALL, OVERALL
-from bench.report.frames import having
-from bench.statistics import holm
 
 
 @pytest.mark.parametrize("kind", EFFECT)

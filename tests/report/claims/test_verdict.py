@@ -1,9 +1,9 @@
 """The rules of judging, without results."""
 
 import pytest
-from synthetic import DECLARED
 
 from bench.report.claims.verdict import Verdict, counted, everywhere, notes, over_settings
+from tests.report.claims.synthetic import DECLARED
 
 YES, NO, OPEN, NONE = Verdict
 
