@@ -29,7 +29,7 @@ def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
             pipeline.record(params, to_record)
             return f"{params.profile}: all {len(states)} cells are up to date"
 
-        from bench.run import estimate  # these import torch
+        from bench.run import estimate  # imports torch
         from bench.run.runner import train
 
         with pool.here(jobs) as executor:

@@ -6,13 +6,14 @@ from pathlib import Path
 from bench.files import written_aside
 from bench.params import Params
 from bench.progress import State
-from bench.run.cells import run_cell
 from bench.run.pipeline import Task
-from bench.run.sweep import run_sweep
 
 
 def work(params: Params, task: Task, progress: Path) -> float:
     """Run a task, leaving how far it is in the file `progress`; seconds that it took."""
+    from bench.run.cells import run_cell  # not above: who hands this function to a worker needs no torch
+    from bench.run.sweep import run_sweep
+
     start = time.monotonic()
 
     def tell(state: State) -> None:

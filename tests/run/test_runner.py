@@ -136,11 +136,11 @@ def test_a_task_whose_process_dies_twice_has_failed_and_the_others_finish(
 
 
 ORPHANS = """
-import sys, time
-from pathlib import Path
+from multiprocessing.context import BaseContext
 from tests.run.test_runner import CE, sleep_long
 from tests.tiny import tiny
 from bench.run import runner
+BaseContext.set_forkserver_preload = lambda context, modules: None  # not needed, and seconds of imports
 runner.work = sleep_long
 runner.train(tiny({}), {CE: 1}, jobs=1)
 """
