@@ -90,8 +90,11 @@ def plan(
     if time and to_do:
         from bench.display import duration
         from bench.run.estimate import seconds
+        from bench.run.pool import here
 
-        typer.echo(f"about {duration(sum(seconds(checked, to_do).values()) / jobs)} with {jobs} side by side")
+        with here(jobs) as executor:
+            expected_s = seconds(checked, to_do, executor)
+        typer.echo(f"about {duration(sum(expected_s.values()) / jobs)} with {jobs} side by side")
 
 
 @app.command()

@@ -4,7 +4,7 @@ A floor is what a map that knows nothing of the image reaches. A ceiling is the 
 reach after the resizing and normalising that every map goes through, found by optimising the map itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ def write_bounds(params: Params, dataset: str) -> Path:
         here = {"dataset": dataset, "resolution": resolution}
         for name, scores in floors(P, shares).items():
             rows.append({**here, "kind": "floor", "name": name, "backbones": "", **scores})
-        for (h, w), users in _grids(params, resolution).items():
-            scores = ceiling(P, shares, (h, w))
-            rows.append({**here, "kind": "ceiling", "name": f"{h}×{w} grid", "backbones": ", ".join(users), **scores})
+        users = _grids(params, resolution)
+        for ((h, w), names), scores in zip(users.items(), ceilings(P, shares, list(users)), strict=True):
+            rows.append({**here, "kind": "ceiling", "name": f"{h}×{w} grid", "backbones": ", ".join(names), **scores})
     path = params.bounds_file(dataset)
     with written_aside(path) as aside:
         pd.DataFrame(rows).to_csv(aside, index=False)
@@ -57,7 +57,8 @@ def _grids(params: Params, resolution: int) -> dict[tuple[int, int], list[str]]:
     """The grids at a resolution, and the backbones that have them."""
     users: dict[tuple[int, int], list[str]] = {}
     for name in dict.fromkeys(cell.backbone for cell in params.cells() if cell.resolution == resolution):
-        grid = backbones.grid_size(backbones.build(name, resolution), resolution)
+        with torch.device("meta"):  # shapes are all that is wanted: no weight is drawn, nothing computed
+            grid = backbones.grid_size(backbones.build(name, resolution), resolution)
         users.setdefault(grid, []).append(name)
     return dict(sorted(users.items()))
 
@@ -69,13 +70,15 @@ def grids_table(dataset: str) -> str:
     rows = []
     for resolution in RESOLUTIONS:
         P = prototypes(data.train, resolution)
-        known: dict[tuple[int, int], dict[str, float]] = {}
+        found = {}
         for name in PAPER_BACKBONES:
             backbone = backbones.build(name, resolution)
             layer = next(path for path, module in backbone.model.named_modules() if module is backbone.layer)
-            grid = backbones.grid_size(backbone, resolution)
-            known[grid] = known.get(grid) or ceiling(P, shares, grid)
-            scores = {f"best {key}": value for key, value in known[grid].items()}
+            found[name] = layer, backbones.grid_size(backbone, resolution)
+        grids = list(dict.fromkeys(grid for _, grid in found.values()))
+        best = dict(zip(grids, ceilings(P, shares, grids), strict=True))
+        for name, (layer, grid) in found.items():
+            scores = {f"best {key}": value for key, value in best[grid].items()}
             rows.append(
                 {"px": resolution, "backbone": name, "read at": layer, "grid": "×".join(map(str, grid)), **scores}
             )
@@ -102,29 +105,37 @@ def floors(P: Tensor, shares: Tensor) -> dict[str, dict[str, float]]:
     return scores
 
 
-def ceiling(P: Tensor, shares: Tensor, grid: tuple[int, int]) -> dict[str, float]:
-    """The best l1, l2 and ssim that maps of an h×w grid can reach: for each, every class's map is optimised by itself.
+def ceilings(P: Tensor, shares: Tensor, grids: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
+    """For each h×w grid the best l1, l2 and ssim that its maps can reach: every class's map is optimised by itself.
 
-    Arguments are those of `floors`.
+    The other arguments are those of `floors`.
     """
-    best = {name: float((shares * _least_distance(P, distance, grid)).sum()) for name, distance in DISTANCES.items()}
-    return {"l1": best["l1"], "l2": best["l2"], "ssim": 1 - best["ssim"]}
+    least = {name: _least_distances(P, distance, grids) for name, distance in DISTANCES.items()}
+    best = [{name: float((shares * of_grid[k]).sum()) for name, of_grid in least.items()} for k in range(len(grids))]
+    return [{"l1": means["l1"], "l2": means["l2"], "ssim": 1 - means["ssim"]} for means in best]
 
 
-def _least_distance(P: Tensor, distance: Callable[[Tensor, Tensor], Tensor], grid: tuple[int, int]) -> Tensor:
-    """(classes,): the least distance to each prototype on Adam's way down, from the prototype shrunk to the grid."""
-    raw = adaptive_avg_pool2d(P, grid).requires_grad_()
-    optimizer = torch.optim.Adam([raw], lr=0.03)
+def _least_distances(
+    P: Tensor, distance: Callable[[Tensor, Tensor], Tensor], grids: Sequence[tuple[int, int]]
+) -> Tensor:
+    """(grids,classes): the least distance to each prototype on Adam's way down, from the prototype shrunk to the grid.
+
+    All grids take a step at once: of such small maps, most of the time goes into calls.
+    """
+    raw = [adaptive_avg_pool2d(P, grid).requires_grad_() for grid in grids]
+    optimizer = torch.optim.Adam(raw, lr=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    least = torch.full((len(P),), torch.inf)
+    targets = P.repeat(len(grids), 1, 1)
+    least = torch.full((len(targets),), torch.inf)
     for _ in range(STEPS):
-        distances = distance(normalize_maps(resize_maps(raw.relu(), P.shape[-1])), P)
+        resized = torch.cat([resize_maps(maps.relu(), P.shape[-1]) for maps in raw])
+        distances = distance(normalize_maps(resized), targets)
         least = torch.minimum(least, distances.detach())
         optimizer.zero_grad()
         distances.sum().backward()
         optimizer.step()
         schedule.step()
-    return least
+    return least.view(len(grids), len(P))
 
 
 def _scores(maps: Tensor, P: Tensor, shares: Tensor) -> dict[str, float]:

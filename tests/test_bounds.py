@@ -8,7 +8,8 @@ import torch
 
 from batchcam import normalize_maps, resize_maps
 from batchcam.distances import l1, l2, ssim
-from bench.bounds import ceiling, floors
+from bench import bounds
+from bench.bounds import ceilings, floors
 from bench.cell.data import load
 from bench.cell.images import prototypes
 from bench.prepare import datasets
@@ -29,17 +30,24 @@ def test_floors_are_their_definitions() -> None:
 def test_a_prototype_that_the_grid_can_draw_is_reached() -> None:
     torch.manual_seed(0)
     P = normalize_maps(resize_maps(torch.rand(2, 4, 4), 16))
-    reached = ceiling(P, torch.tensor([0.5, 0.5]), (4, 4))
+    (reached,) = ceilings(P, torch.tensor([0.5, 0.5]), [(4, 4)])
     assert reached["ssim"] > 0.97
     assert reached["l1"] < 0.02
     assert reached["l2"] < 0.001
+
+
+def test_grids_that_are_optimised_side_by_side_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "STEPS", 20)
+    P, shares = torch.rand(3, 14, 14), torch.tensor([0.5, 0.3, 0.2])
+    grids = [(2, 2), (3, 4), (5, 5)]
+    assert ceilings(P, shares, grids) == [ceilings(P, shares, [grid])[0] for grid in grids]
 
 
 def test_no_random_map_is_better_than_the_ceiling_and_a_finer_grid_is() -> None:
     generator = torch.Generator().manual_seed(0)
     P = torch.rand(1, 16, 16, generator=generator) * 0.9
     share = torch.ones(1)
-    coarse, fine = ceiling(P, share, (3, 3)), ceiling(P, share, (6, 6))
+    coarse, fine = ceilings(P, share, [(3, 3), (6, 6)])
     guesses = normalize_maps(resize_maps(torch.rand(2000, 3, 3, generator=generator), 16))
     assert coarse["l1"] <= l1(guesses, P.expand_as(guesses)).min()
     assert coarse["l2"] <= l2(guesses, P.expand_as(guesses)).min()
@@ -64,5 +72,6 @@ def test_mnist_at_23_px_has_the_published_bounds(tmp_path: Path) -> None:
     found = floors(P, shares)
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, abs=0.004), name
-    assert ceiling(P, shares, (3, 3))["ssim"] == pytest.approx(0.45, abs=0.01)
-    assert ceiling(P, shares, (2, 2))["ssim"] == pytest.approx(0.16, abs=0.02)
+    finer, coarser = ceilings(P, shares, [(3, 3), (2, 2)])
+    assert finer["ssim"] == pytest.approx(0.45, abs=0.01)
+    assert coarser["ssim"] == pytest.approx(0.16, abs=0.02)

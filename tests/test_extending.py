@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import yaml
-from tiny import NO_CELLS, OTHERS
+
+from tests.tiny import NO_CELLS, OTHERS
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import NO_CELLS, seeds
 
 from bench.errors import BenchError
 from bench.names import BACKBONES, DATASETS, LOSSES, PAPER_LOSSES, WEIGHTLESS
 from bench.params import Cell, Params, load
+from tests.tiny import NO_CELLS, seeds
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = ("grid", "controls", "decoys", "doses", "networks")

@@ -12,7 +12,6 @@ import typer
 import yaml
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
-from tiny import NO_CELLS, OTHERS, seeds
 from typer.testing import CliRunner
 
 from bench.__main__ import app
@@ -20,6 +19,7 @@ from bench.names import DATASETS
 from bench.params import load
 from bench.run.pipeline import link
 from bench.run.provenance import CODE
+from tests.tiny import NO_CELLS, OTHERS, seeds
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,39 +19,53 @@ from bench.names import CONDITIONS, WEIGHTLESS, has_cue
 from bench.params import Params
 from bench.run.pipeline import Task
 
-STEPS = 2  # measured, after one that is not
+STEPS = 1  # measured, after one that is not
 #: A guided step of any loss is near that of this one.
 GUIDED = "prototype-ssim"
 #: What ROAD takes on one core, measured at 23 px: it grows with the pixels, and the band of its systems with the side.
 ROAD_S_PER_IMAGE_AT_23 = 0.01
 
 
-def seconds(params: Params, tasks: Iterable[Task]) -> dict[Task, float]:
+class Pace(NamedTuple):
+    """Seconds that a backbone takes at a resolution."""
+
+    step: float  # of training with the cross-entropy alone
+    guided_step: float
+    look: float  # at a test image, explaining it
+
+
+def seconds(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[Task, float]:
     """About how long each task takes from its first seed to its last, alone on its threads.
 
-    Reads: data/DATASET.safetensors. Measures steps and explanations of random images, once for each kind.
+    Reads: data/DATASET.safetensors. Measures steps and explanations of random images where the tasks are to run, once
+    for each backbone and resolution.
     """
-    device = prepare_device(params)
-    data = {task.cell.dataset: load(Path("data", f"{task.cell.dataset}.safetensors")) for task in tasks}
-    steps: dict[tuple[str, int, bool], float] = {}
-    looks: dict[tuple[str, int], float] = {}
+    tasks = list(tasks)
+    places = dict.fromkeys((task.cell.backbone, task.cell.resolution) for task in tasks)
+    pace = {place: executor.submit(measure, params, *place) for place in places}
+    data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
     found = {}
     for task in tasks:
         cell, settings = task.cell, params.training[task.cell.backbone]
-        guided = cell.loss not in WEIGHTLESS
-        kind, place = (cell.backbone, cell.resolution, guided), (cell.backbone, cell.resolution)
-        if kind not in steps:
-            steps[kind] = _step(build(*place), cell.resolution, settings.batch_size, device, guided=guided)
-        if place not in looks:
-            looks[place] = _look(build(*place), cell.resolution, device)
+        step, guided_step, look = pace[cell.backbone, cell.resolution].result()
         trained, tested = _counts(params, task, data[cell.dataset])
         sweep = params.sweep_of(cell) if task.swept else None
         epochs = settings.epochs if sweep is None else sweep.epochs
-        one = steps[kind] * epochs * (trained // settings.batch_size) + looks[place] * tested
+        steps = epochs * (trained // settings.batch_size)
+        one = steps * (step if cell.loss in WEIGHTLESS else guided_step) + look * tested
         if not task.swept and cell.resolution in params.road[cell.backbone]:
             one += ROAD_S_PER_IMAGE_AT_23 * ROAD_IMAGES * (cell.resolution / 23) ** 3
         found[task] = one * _trainings(params, task)
     return found
+
+
+def measure(params: Params, backbone: str, resolution: int) -> Pace:
+    """How fast a backbone is on the profile's device, with its threads."""
+    device = prepare_device(params)
+    built, batch = build(backbone, resolution), params.training[backbone].batch_size
+    built.model.to(device).to(memory_format=torch.channels_last)
+    plain, guided = (_step(built, resolution, batch, device, guided=guided) for guided in (False, True))
+    return Pace(plain, guided, _look(built, resolution, device))
 
 
 def _trainings(params: Params, task: Task) -> int:
@@ -69,7 +85,7 @@ def _counts(params: Params, task: Task, data: Dataset) -> tuple[int, int]:
 
 def _step(backbone: Backbone, resolution: int, batch: int, device: torch.device, *, guided: bool) -> float:
     """Seconds of a training step."""
-    model = backbone.model.to(device).train()
+    model = backbone.model.train()
     images = torch.rand(batch, 1, resolution, resolution, device=device)
     labels = torch.arange(batch, device=device) % NUM_CLASSES
     prototypes = torch.rand(NUM_CLASSES, resolution, resolution, device=device)
@@ -86,7 +102,7 @@ def _step(backbone: Backbone, resolution: int, batch: int, device: torch.device,
 
 def _look(backbone: Backbone, resolution: int, device: torch.device) -> float:
     """Seconds in which one test image is explained."""
-    model = backbone.model.to(device).eval()
+    model = backbone.model.eval()
     images = torch.rand(BATCH // 4, 1, resolution, resolution, device=device)
     explain(model, backbone.layer, images[:2])
     start = _now(device)

@@ -1,7 +1,9 @@
 """What DVC knows: which cells are stale, and the record of those that were trained outside `dvc repro`."""
 
 import contextlib
+import fcntl
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -9,8 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import filelock
 
 from bench.errors import BenchError
 from bench.files import written_aside
@@ -109,18 +109,16 @@ def link(params: Params) -> None:
 
 @contextlib.contextmanager
 def only_runner() -> Iterator[None]:
-    """Wait until no other run works in this folder; the lock goes with the process, however it ends."""
+    """Wait until no other run works in this folder; the lock goes with this process and the DVC that it started."""
     RUNS.mkdir(exist_ok=True)
-    lock = filelock.FileLock(RUNS / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
+    with (RUNS / ".lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 – see `_dvc`
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-    finally:
-        lock.release()
 
 
 def prepare_data(params: Params) -> None:
@@ -140,9 +138,30 @@ def record(params: Params, finished: Sequence[Task]) -> None:
     sound = [task.address(params) for task, parts in mixed.items() if not parts]
     if sound:
         with _lock_file_kept(params):
-            _dvc("commit", "--force", *sound)
+            _commit(sound)
     if wrong:
         raise BenchError("not recorded; run them again:\n" + "\n".join(wrong))
+
+
+def _commit(addresses: Sequence[str]) -> None:
+    """What `dvc commit --force` does with these stages of one pipeline, but dvc.lock is parsed and written once.
+
+    DVC's own command does so for each stage: for 66 cells 44 s, and 3 s here.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    pipeline = addresses[0].rpartition(":")[0] or "dvc.yaml"
+    try:
+        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+            stages = [stage for stage in repo.stage.load_file(pipeline) if stage.addressing in addresses]
+            for stage in stages:
+                stage.save()
+                stage.commit()
+            stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+    except DvcException as error:
+        raise BenchError(f"dvc commit failed: {error}") from error
 
 
 def mend(params: Params) -> None:
@@ -189,7 +208,8 @@ def _dvc(*arguments: str) -> str:
     """What a DVC command prints; `BenchError` with its last words if it fails."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    # With the lock of `only_runner`: a DVC that outlives its run, which was killed, keeps the next one waiting.
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, close_fds=False)
     if ran.returncode != 0:
         words = (ran.stderr or ran.stdout).strip()
         raise BenchError(f"dvc {arguments[0]} failed: {words}")

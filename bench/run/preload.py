@@ -2,4 +2,6 @@
 
 import timm  # noqa: F401
 
-import bench.run.worker  # noqa: F401
+import bench.run.cells
+import bench.run.estimate
+import bench.run.sweep  # noqa: F401

@@ -6,7 +6,7 @@ import time
 from bench.display import duration
 from bench.errors import BenchError
 from bench.params import Params
-from bench.run import pipeline
+from bench.run import pipeline, pool
 
 
 def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
@@ -18,6 +18,8 @@ def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
     """
     start = time.monotonic()
     with pipeline.only_runner():
+        if not all(task.output(params).exists() for task in pipeline.tasks(params)):
+            pool.warm_up()
         pipeline.mend(params)
         pipeline.prepare_data(params)
         states = pipeline.states(params)
@@ -27,10 +29,11 @@ def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
             pipeline.record(params, to_record)
             return f"{params.profile}: all {len(states)} cells are up to date"
 
-        from bench.run import estimate  # these import torch
+        from bench.run import estimate  # imports torch
         from bench.run.runner import train
 
-        expected_s = estimate.seconds(params, to_train)
+        with pool.here(jobs) as executor:
+            expected_s = estimate.seconds(params, to_train, executor)
         _say(f"{len(to_train)} of {len(states)} to train, about {duration(sum(expected_s.values()) / jobs)} for {jobs}")
         outcome = train(params, expected_s, jobs, time_limit_s)
         pipeline.record(params, [*to_record, *outcome.finished])

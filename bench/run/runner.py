@@ -1,12 +1,10 @@
 """Train all that is missing or stale in a profile, several cells side by side, and record it in DVC."""
 
-import multiprocessing
-import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +16,8 @@ from bench.errors import BenchError
 from bench.params import Params
 from bench.progress import State
 from bench.run.pipeline import Task
-from bench.run.worker import start, work
+from bench.run.pool import here
+from bench.run.worker import work
 
 #: How often the display is brought up to date.
 LOOK_EVERY_S = 0.5
@@ -73,7 +72,7 @@ def _train(
     deaths = dict.fromkeys(expected_s, 0)
     while waiting := [task for task in expected_s if not outcome.settled(task)]:
         waiting.sort(key=lambda task: -expected_s[task])
-        with _notes(params) as notes, _here(jobs) as executor:
+        with _notes(params) as notes, here(jobs) as executor:
             died = _until_one_dies(params, waiting, executor, notes, outcome, display, end)
         for task in died:
             deaths[task] += 1
@@ -120,28 +119,6 @@ def _take_in(outcome: Outcome, display: Display, task: Task, future: "Future[flo
 def _fail(outcome: Outcome, display: Display, task: Task, sentence: str) -> None:
     outcome.failed[task] = sentence
     display.failed(task.name, sentence)
-
-
-@contextmanager
-def _here(jobs: int) -> Iterator[Executor]:
-    """Worker processes on this machine. What still runs when the block is left is cut off.
-
-    They come from a server that has imported everything once, and so start at once. Elsewhere than here, on a cluster,
-    another executor with `submit` takes this one's place.
-    """
-    # Before torch starts its threads: let those that wait sleep. Spinning, two threads beside another process on two
-    # cores trained SimpleCNN four times slower (298 against 1,136 images/s).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.run.preload"])
-    end, held = context.Pipe(duplex=False)  # workers leave when `held` is closed, by us or by our end
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(end,))
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        held.close()
-        end.close()
 
 
 @contextmanager

@@ -5,10 +5,21 @@ import contextlib
 import pytest
 import torch
 from torch import nn
-from toys import NUM_CLASSES, SIZE, TOYS, Apply, batch, hooks, parameter_gradients, plain_grad_cam, relative_error, toy
 
 import batchcam
 from bench.cell import backbones
+from tests.toys import (
+    NUM_CLASSES,
+    SIZE,
+    TOYS,
+    Apply,
+    batch,
+    hooks,
+    parameter_gradients,
+    plain_grad_cam,
+    relative_error,
+    toy,
+)
 
 BACKBONES = [
     ("simple_cnn", 23),

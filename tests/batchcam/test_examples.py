@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 import torch
 from torch import nn
-from toys import Apply
 
 import batchcam
+from tests.toys import Apply
 
 
 class Model(nn.Sequential):

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from toys import NUM_CLASSES, Apply, batch, hooks, plain_grad_cam, relative_error, toy
 
 import batchcam
+from tests.toys import NUM_CLASSES, Apply, batch, hooks, plain_grad_cam, relative_error, toy
 
 RUNS = {
     "explain": lambda model, images, targets: batchcam.explain(model, model.layer, images, targets)[1],

@@ -9,7 +9,10 @@ import timm
 import torch
 import torchvision
 from torch import nn
-from toys import (
+
+import batchcam
+from batchcam.layouts import channels_last, looks_channels_last, tokens
+from tests.toys import (
     METHODS,
     NUM_CLASSES,
     Apply,
@@ -21,9 +24,6 @@ from toys import (
     toy,
     transformer,
 )
-
-import batchcam
-from batchcam.layouts import channels_last, looks_channels_last, tokens
 
 #: A model, and the layout of its layer.
 CASES = {

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
-from toys import SIZE, batch, hooks, toy, transformer
 
 import batchcam
 from batchcam.layouts import tokens
+from tests.toys import SIZE, batch, hooks, toy, transformer
 
 PROTOTYPES = torch.rand(5, *SIZE)
 

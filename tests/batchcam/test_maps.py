@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from toys import batch, toy
 
 import batchcam
+from tests.toys import batch, toy
 
 
 def test_resizing_is_bilinear_between_pixel_centres():

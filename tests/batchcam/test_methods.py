@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from toys import METHODS, TOYS, batch, parameter_gradients, plain_grad_cam, relative_error, toy
 
 import batchcam
+from tests.toys import METHODS, TOYS, batch, parameter_gradients, plain_grad_cam, relative_error, toy
 
 
 def captured_maps(model, images, targets, **options):

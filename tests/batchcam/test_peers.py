@@ -11,12 +11,12 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torchcam.methods import GradCAM as TorchCam
 from torchcam.methods import LayerCAM as TorchLayerCam
-from toys import batch, relative_error, toy, transformer
 
 import batchcam
 from batchcam import layouts
 from bench.cell import backbones
 from bench.names import BACKBONES
+from tests.toys import batch, relative_error, toy, transformer
 
 MODELS = ["relu", "batchnorm", "gelu_norms", "simple_cnn", "resnet18", "convnextv2_tiny"]
 

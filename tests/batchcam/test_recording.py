@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from toys import NUM_CLASSES, Apply, batch, hooks, parameter_gradients, relative_error, toy
 
 import batchcam
+from tests.toys import NUM_CLASSES, Apply, batch, hooks, parameter_gradients, relative_error, toy
 
 
 def captured_maps(model, layer, images, targets, **options):

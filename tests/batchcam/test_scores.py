@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import NUM_CLASSES, batch, parameter_gradients, relative_error, toy
 
 import batchcam
+from tests.toys import NUM_CLASSES, batch, parameter_gradients, relative_error, toy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
 TARGETS = torch.tensor([[3, 0], [1, 1], [2, 4], [0, 3]])

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny
 
 from bench.cell.cues import pictures, under, without
 from bench.cell.data import load
 from bench.cell.images import ink, prototypes, resize, subset
 from bench.cell.inputs import inputs
 from bench.params import Cell
+from tests.tiny import tiny
 
 DIGITS = Path("data/digits.safetensors")
 CELL = Cell("digits", "simple_cnn", "prototype-ssim", 12)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor, nn
-from toys import NUM_CLASSES, SIZE, Apply, toy
 
 from bench.cell.data import load
 from bench.cell.images import resize
 from bench.cell.road import impute, road
+from tests.toys import NUM_CLASSES, SIZE, Apply, toy
 
 H, W = SIZE
 N = 12

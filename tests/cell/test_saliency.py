@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 from torch import Tensor
-from toys import NUM_CLASSES, SIZE
 
 from bench.cell.saliency import coherence, energy, flipped, specificity
+from tests.toys import NUM_CLASSES, SIZE
 
 H, W = SIZE
 N = 12

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny
 from torch import Tensor
 
 import batchcam
@@ -20,6 +19,7 @@ from bench.cell.seed import Measured, new_backbone, run_seed
 from bench.errors import BenchError
 from bench.names import OTHER_METHODS
 from bench.params import Cell, Params
+from tests.tiny import tiny
 
 CELL = Cell("decoy_digits", "simple_cnn", "ce", 12)
 

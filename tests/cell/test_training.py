@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -20,6 +19,7 @@ from bench.cell.objective import objective
 from bench.cell.training import decayed, train
 from bench.names import PAPER_LOSSES
 from bench.params import Cell
+from tests.tiny import tiny
 
 DIGITS = Path("data/digits.safetensors")
 CELL = Cell("digits", "simple_cnn", "prototype-ssim", 12)

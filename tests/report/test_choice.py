@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 import pytest
-from collected import chosen, swept
 
 from bench.report.choice import choose
 from bench.report.claims.rules import RULES
 from bench.report.frames import having, records
+from tests.report.collected import chosen, swept
 
 
 @pytest.mark.parametrize("dataset", ["digits", "decoy_digits"])

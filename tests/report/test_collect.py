@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from tiny import NO_CELLS, OTHERS, seeds
 
 from bench.errors import BenchError
 from bench.names import METRICS, SWEPT_METRICS
 from bench.params import Cell, Params, load
 from bench.report.collect import KEY, SWEPT, collect, state, sweep_state
+from tests.tiny import NO_CELLS, OTHERS, seeds
 
 ROOT = Path(__file__).parents[2]
 CELL, OTHER = Cell("digits", "simple_cnn", "ce", 12), Cell("digits", "simple_cnn", "prototype-l1", 12)

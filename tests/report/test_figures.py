@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collected import bounds, cells_of, chosen, swept
-from drawn import across, bars, nothing_is_cut, points, row_labels
 from matplotlib.figure import Figure
 
 from bench.report import figures
 from bench.report.results import means
+from tests.report.collected import bounds, cells_of, chosen, swept
+from tests.report.drawn import across, bars, nothing_is_cut, points, row_labels
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from collected import bounds, cells_of
-from drawn import nothing_is_cut, pixels, row_labels, words
 
 from bench.report.figures import style
 from bench.report.mean_maps import Classes, Measured, Row, drawn, paper_figure, rows_of
+from tests.report.collected import bounds, cells_of
+from tests.report.drawn import nothing_is_cut, pixels, row_labels, words
 
 #: Two classes of two bright pixels each, so that an error of position, class or scale shows.
 PROTOTYPES = torch.zeros(2, 23, 23)

@@ -11,10 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from collected import bounds, cells_of, swept
-from drawn import pixels, row_labels, words
 from matplotlib.figure import Figure
-from tiny import NO_CELLS, OTHERS
 
 from batchcam import resize_maps
 from bench.cell.data import PARTS
@@ -22,6 +19,9 @@ from bench.errors import BenchError
 from bench.report import figures, page
 from bench.report.results import means
 from bench.report.timing_rows import COLUMNS
+from tests.report.collected import bounds, cells_of, swept
+from tests.report.drawn import pixels, row_labels, words
+from tests.tiny import NO_CELLS, OTHERS
 
 ROOT = Path(__file__).parents[2]
 LOSSES = ("ce", "prototype-ssim", "batchcam-ssim")

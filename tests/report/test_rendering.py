@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from collected import bounds, four_losses
 
 from bench.report import tables
 from bench.report.rendering import latex, markdown, write
+from tests.report.collected import bounds, four_losses
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from collected import bounds, chosen, four_losses, swept
 
 from bench.errors import BenchError
 from bench.report import tables
 from bench.report.rendering import markdown
 from bench.report.results import read_bounds, read_cells, read_sweep, read_timing
+from tests.report.collected import bounds, chosen, four_losses, swept
 
 
 @pytest.fixture

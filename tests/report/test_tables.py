@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from collected import HALF, ORDER, bounds, chosen, four_losses, rows, swept
 
 from bench.names import METRICS
 from bench.report import tables
 from bench.report.frames import records
 from bench.report.rendering import latex, markdown, write
 from bench.report.tables import DECOYED, SALIENCY
+from tests.report.collected import HALF, ORDER, bounds, chosen, four_losses, rows, swept
 
 
 @pytest.fixture

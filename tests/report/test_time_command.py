@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from timings import content, written
 from typer.testing import CliRunner
 
 from bench.__main__ import app
@@ -25,6 +24,7 @@ from bench.timing import measure, run
 from bench.timing.conftest import Measurements
 from bench.timing.groups import Group
 from bench.timing.measure import Measured
+from tests.report.timings import content, written
 
 ROOT = Path(__file__).parents[2]
 #: Of a measurement by hand, and of its part that makes the map.

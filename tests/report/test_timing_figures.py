@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from drawn import bars, points
 from matplotlib.axes import Axes
-from timings import content, written
 
 from bench.report import timing_figures
 from bench.report.figures import save, style
 from bench.report.frames import Record
+from tests.report.drawn import bars, points
+from tests.report.timings import content, written
 
 EXPLAIN = "#0B3C5D"  # its colour
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from timings import content, row, written
 
 from bench.errors import BenchError
 from bench.report import timing_rows as rows
 from bench.report.timing_rows import COLUMNS
+from tests.report.timings import content, row, written
 
 
 @pytest.fixture

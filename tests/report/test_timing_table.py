@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from timings import FLOOR, OURS, benchmark, content, written
 
 from bench.report import timing_figures, timing_table
 from bench.report.rendering import latex, markdown
 from bench.report.results import read_timing
 from bench.timing import measure
 from bench.timing.groups import Group
+from tests.report.timings import FLOOR, OURS, benchmark, content, written
 
 
 @pytest.fixture

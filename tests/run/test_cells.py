@@ -19,7 +19,6 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from tiny import tiny
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -32,6 +31,7 @@ from bench.names import CONDITIONS, LOSSES, METRICS
 from bench.params import Cell, Params, load
 from bench.run import cells, provenance
 from bench.run.cells import run_cell
+from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Path("data/digits.safetensors")
@@ -113,9 +113,11 @@ def test_the_same_cell_gives_the_same_bytes_and_a_row_of_all_metrics_per_seed() 
         "example_indices": ((10,), torch.int64),
     }
     images = safetensors.torch.load_file(first / "images.safetensors")
-    assert {name: (tuple(t.shape), t.dtype) for name, t in images.items()} == dict.fromkeys(
-        ("correct", "epg_ink", "specificity"), ((2, 120), torch.float32)
-    )
+    assert {name: (tuple(t.shape), t.dtype) for name, t in images.items()} == {
+        **dict.fromkeys(("epg_ink", "specificity"), ((2, 120), torch.float32)),
+        "correct": ((2, 15), torch.uint8),
+        "tested": ((2,), torch.int64),
+    }
     assert not any(Path("runs/.partial").iterdir())
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import tiny
 
 from bench import display
 from bench.errors import BenchError
@@ -24,6 +23,7 @@ from bench.progress import Progress, State
 from bench.run import pipeline, runner
 from bench.run.pipeline import Task
 from bench.run.runner import Outcome, train
+from tests.tiny import tiny
 
 LOSSES = ("ce", "prototype-l1", "prototype-l2", "prototype-ssim")
 TASKS = [Task(Cell("digits", "simple_cnn", loss, 12)) for loss in LOSSES]
@@ -46,7 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
             yield executor
             executor.shutdown(cancel_futures=True)
 
-    monkeypatch.setattr(runner, "_here", threads)
+    monkeypatch.setattr(runner, "here", threads)
     monkeypatch.setattr(runner, "LOOK_EVERY_S", 0.01)
 
 
@@ -136,11 +136,11 @@ def test_a_task_whose_process_dies_twice_has_failed_and_the_others_finish(
 
 
 ORPHANS = """
-import sys, time
-from pathlib import Path
-from test_runner import CE, sleep_long
-from tiny import tiny
+from multiprocessing.context import BaseContext
+from tests.run.test_runner import CE, sleep_long
+from tests.tiny import tiny
 from bench.run import runner
+BaseContext.set_forkserver_preload = lambda context, modules: None  # not needed, and seconds of imports
 runner.work = sleep_long
 runner.train(tiny({}), {CE: 1}, jobs=1)
 """
@@ -154,9 +154,8 @@ def sleep_long(params: Params, task: Task, note: Path) -> float:
 
 
 def test_a_killed_runner_leaves_no_worker_behind(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "run")))
-    process = subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=tmp_path, env=environment)
     note = tmp_path / "worker.pid"
     try:
         _until(lambda: note.is_file() and note.read_text() != "", 120)
@@ -219,15 +218,15 @@ def test_progress_counts_trainings_and_steps() -> None:
 
 
 def test_what_was_made_by_something_else_is_not_recorded(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[tuple[str, ...]] = []
-    monkeypatch.setattr(pipeline, "_dvc", lambda *words: said.append(words))
+    recorded: list[str] = []
+    monkeypatch.setattr(pipeline, "_commit", recorded.extend)
     monkeypatch.setattr(pipeline.Task, "present", lambda task, params: {**MADE_BY, "code": "now"})
     for task, code in ((CE, "now"), (L1, "before")):
         (params.runs / task.cell.name).mkdir(parents=True)
         (params.runs / task.cell.name / "provenance.json").write_text(json.dumps({**MADE_BY, "code": code}))
     with pytest.raises(BenchError, match=r"not recorded; run them again:\ndigits-.*-l1-12: code changed while it ran"):
         pipeline.record(params, [CE, L1])
-    assert said == [("commit", "--force", "cell@digits-simple_cnn-ce-12")]
+    assert recorded == ["cell@digits-simple_cnn-ce-12"]
 
 
 MADE_BY = {"parameters": {}, "versions": {}, "data": "", "code": ""}
@@ -274,6 +273,20 @@ def test_a_second_run_waits_and_says_so(params: Params, capsys: pytest.CaptureFi
     waiting.join(10)
     assert entered.is_set()
     assert capsys.readouterr().err == "another run is at work here: waiting for it to end\n"
+
+
+def test_a_dvc_that_outlives_its_run_keeps_the_next_waiting(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("dvc").write_text("#!/bin/sh\ntouch begun\nsleep 0.5\ntouch ended\n")
+    Path("dvc").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", "./dvc")
+    left = threading.Thread(target=pipeline._dvc)
+    with pipeline.only_runner():
+        left.start()
+        _until(Path("begun").exists, 10)
+    assert not Path("ended").exists()
+    with pipeline.only_runner():
+        assert Path("ended").exists()
+    left.join()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import yaml
-from tiny import tiny
 from typer.testing import CliRunner
 
 from bench.__main__ import app
@@ -21,6 +20,7 @@ from bench.report.collect import sweep_state
 from bench.run import sweep
 from bench.run.cells import run_cell
 from bench.run.sweep import run_sweep
+from tests.tiny import tiny
 
 CE, SSIM = (Cell("digits", "simple_cnn", loss, 12) for loss in ("ce", "prototype-ssim"))
 

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import (
+
+from bench.report.claims.catalogue import catalogue
+from bench.report.claims.judge import COLUMNS
+from bench.report.claims.page import markdown, write
+from bench.report.claims.verdict import OVERALL, Verdict
+from bench.report.frames import having
+from tests.report.claims.synthetic import (
     ACCURACY,
     BEYOND,
     BOTH,
@@ -39,12 +45,6 @@ from synthetic import (
     row,
     with_differences,
 )
-
-from bench.report.claims.catalogue import catalogue
-from bench.report.claims.judge import COLUMNS
-from bench.report.claims.page import markdown, write
-from bench.report.claims.verdict import OVERALL, Verdict
-from bench.report.frames import having
 
 
 def test_every_claim_has_a_verdict_also_where_nothing_was_measured() -> None:

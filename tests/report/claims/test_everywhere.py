@@ -2,7 +2,9 @@
 
 import pandas as pd
 import pytest
-from synthetic import (
+
+from bench.report.frames import having
+from tests.report.claims.synthetic import (
     ACCURACY,
     BACKBONES,
     BASE,
@@ -20,8 +22,6 @@ from synthetic import (
     overall,
     results,
 )
-
-from bench.report.frames import having
 
 LOSSES = ("ce", *FAMILY)
 

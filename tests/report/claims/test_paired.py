@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import (
+
+from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import ALL
+from bench.report.frames import groups
+from bench.statistics import Numbers, bootstrap_interval, holm, non_inferiority, paired_difference
+from tests.report.claims.synthetic import (
     ACCURACY,
     BASE,
     CLEAN,
@@ -37,11 +42,6 @@ from synthetic import (
     row,
     with_differences,
 )
-
-from bench.report.claims.evidence import Setting
-from bench.report.claims.verdict import ALL
-from bench.report.frames import groups
-from bench.statistics import Numbers, bootstrap_interval, holm, non_inferiority, paired_difference
 
 UP, DECOYED_UP = Setting("up", "simple_cnn", 23), Setting("decoy_up", "simple_cnn", 23)
 

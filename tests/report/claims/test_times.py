@@ -4,7 +4,10 @@ import math
 from typing import Any
 
 import pytest
-from synthetic import (
+
+from bench.report.claims.verdict import ALL
+from bench.report.frames import having
+from tests.report.claims.synthetic import (
     CONTRADICTED,
     FAMILY,
     FORWARD,
@@ -21,9 +24,6 @@ from synthetic import (
     timed,
     timing,
 )
-
-from bench.report.claims.verdict import ALL
-from bench.report.frames import having
 
 
 def steps(ratio: float, **more: Any) -> list[dict[str, Any]]:
