@@ -232,7 +232,7 @@ def time(
 def collect(params: ParamsFile = Path("params.yaml")) -> None:
     """Gather all cells of a profile into one tidy table, all timings into another; what is missing is a row there.
 
-    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, bounds.csv,
+    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, epochs.csv, bounds.csv,
     timing.csv and sweep.csv.
     """
     from bench.params import load
@@ -252,6 +252,18 @@ def report(params: ParamsFile = Path("params.yaml")) -> None:
     from bench.report.page import report
 
     report(params)
+
+
+@app.command()
+def ledger() -> None:
+    """One answer for each question, over all profiles that have results.
+
+    Reads: results/*/claims.csv and cells.csv, and the parameters. Writes: results/ledger.csv and results/README.md.
+    """
+    from bench.report.ledger import read, write
+
+    for path in write(read(), Path("results")):
+        typer.echo(path)
 
 
 @app.command()

@@ -1,0 +1,270 @@
+"""One answer for each question that a reader has, over all profiles: results/ledger.csv and results/README.md.
+
+Made of the committed tables of the profiles alone, claims.csv and cells.csv: no training and no `dvc pull` is needed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.files import written_aside
+from bench.names import LOSSES, METRICS, shown
+from bench.params import Params, load
+from bench.report.claims.rules import RULES
+from bench.report.claims.verdict import SILENT, Verdict, number
+from bench.report.frames import Record, groups, having, records
+from bench.report.history import history
+from bench.report.rendering import NONE, markdown_table
+from bench.report.results import SETTING, finished, read_cells
+
+COLUMNS = [
+    *("question", "answer", "effect", "low", "high", "control_effect"),
+    *("where", "for", "against", "would_change"),
+]
+#: The profiles in the order of what they are worth; the effect is that of the first that answers.
+ORDER = ("paper", "reduced", "evidence", "quick")
+
+
+class Question(NamedTuple):
+    """What a reader asks, and the claims that answer it."""
+
+    question: str
+    claims: Sequence[str]  # their sentences
+    metric: str | None  # of the effect and of that of the controls; None: ratios of times
+    would_change: str
+
+
+QUESTIONS = (
+    Question(
+        "Do single maps look like their class?",
+        ("reconstruction improves in SSIM",),
+        "ssim",
+        "a larger grid of the map, or another distance",
+    ),
+    Question(
+        "Do class means look more like it than the best map that knows nothing?",
+        ("reconstruction beats the floors in class-mean SSIM",),
+        "class_mean_ssim",
+        "a grid that can show more",
+    ),
+    Question(
+        "Do maps lie on the object?",
+        ("maps lie on the object: energy on ink", "maps lie on what the model needs: ROAD"),
+        "epg_ink",
+        "objects that fill less of the image",
+    ),
+    Question(
+        "Do maps fit this image, and not its class alone?",
+        ("maps stay specific to the instance",),
+        "specificity",
+        "a target made of the image",
+    ),
+    Question("Are maps more coherent?", ("maps are more coherent",), "coherence", "a baseline without templates"),
+    Question(
+        "Is accuracy kept?",
+        ("accuracy is competitive", "accuracy with the true decoy is competitive"),
+        "accuracy",
+        "another weight or margin; longer training",
+    ),
+    Question("Is accuracy gained?", ("accuracy improves",), "accuracy", "a baseline that overfits"),
+    Question(
+        "Is a shortcut dropped in the predictions?",
+        (
+            "robustness to spurious correlations improves: reliance on the decoy",
+            "spurious activation is suppressed: flip rate",
+        ),
+        "reliance",
+        "a shortcut on the object itself, such as its colour",
+    ),
+    Question(
+        "Is it dropped in the maps?",
+        ("spurious activation is suppressed: decoy mass",),
+        "decoy_mass",
+        "maps by another method",
+    ),
+    Question(
+        "Is it the class in the target that does it?",
+        tuple(
+            f"{guided} gains more than {control}: reliance on the decoy" for control, guided in RULES.controls.items()
+        ),
+        "reliance",
+        "a control that keeps the model from the shortcut less well",
+    ),
+    Question("Is a training step hardly dearer?", ("overhead is minimal",), None, "another network, batch or device"),
+    Question(
+        "Does a map cost less than a forward pass?",
+        ("inference time falls: below a plain forward pass",),
+        None,
+        "another network, batch or device",
+    ),
+    Question(
+        "Does it cost less than the loop over images?",
+        ("inference time falls: below the old loop over images",),
+        None,
+        "a batch of one",
+    ),
+    Question(
+        "Do gains hold for all networks and resolutions?",
+        ("gains hold for all three backbones", "gains hold at both resolutions"),
+        None,
+        "the grid at full scale",
+    ),
+)
+
+
+class Profile(NamedTuple):
+    """What a profile's committed tables hold."""
+
+    params: Params
+    claims: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def read(root: Path = Path()) -> list[Profile]:
+    """The profiles that have results, by their parameters at the root and in profiles/."""
+    found = []
+    for path in [root / "params.yaml", *sorted(root.glob("profiles/*/params.yaml"))]:
+        params = load(path)
+        claims = root / params.results / "claims.csv"
+        if claims.is_file():
+            verdicts = pd.read_csv(
+                claims, keep_default_na=False, na_values={"estimate": [""], "low": [""], "high": [""]}
+            )
+            found.append(Profile(params, verdicts, read_cells(root / params.results / "cells.csv")))
+    if not found:
+        raise BenchError("no profile has results/PROFILE/claims.csv: python -m bench report makes it")
+    return found
+
+
+def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
+    """The columns `COLUMNS`, a row for each of `QUESTIONS`; the effect is a loss's metric − that of cross-entropy."""
+    known = sorted(profiles, key=lambda p: ORDER.index(p.params.profile))
+    return pd.DataFrame([_row(question, known) for question in QUESTIONS], columns=COLUMNS)
+
+
+def write(profiles: Sequence[Profile], directory: Path) -> tuple[Path, Path]:
+    """ledger.csv, unrounded, and README.md."""
+    frame, csv, page = ledger(profiles), directory / "ledger.csv", directory / "README.md"
+    with written_aside(csv) as aside:
+        frame.to_csv(aside, index=False, lineterminator="\n")
+    with written_aside(page) as aside:
+        aside.write_text(markdown(frame, profiles), "utf-8", newline="\n")
+    return csv, page
+
+
+def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
+    """The ledger for readers, with what it is made of."""
+    names = ", ".join(f"[{p.params.profile}]({p.params.profile}/README.md)" for p in profiles)
+    parts = [
+        "# What the claims come to",
+        f"One answer for each question, over the profiles {names}. Yes and no: every setting that was judged says so."
+        " Mixed: they differ. Open: none can tell. The effect is a loss's metric − that of cross-entropy, or a ratio of"
+        " times, in the first setting named: of the loss that validation picked with its 95 % interval, or where"
+        " none was picked the mean of the six losses with the least and the greatest end of theirs. Best control: the"
+        " largest gain there of a target without the class, or of no map at all.",
+        table(frame),
+        "Each profile's page has every setting, its `claims.csv` every test.",
+        history([(p.params.profile, p.params.runs) for p in profiles]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(frame: pd.DataFrame) -> str:
+    """The ledger as a table for readers."""
+    return markdown_table(pd.DataFrame([_shown(row) for row in records(frame)]))
+
+
+def _row(question: Question, profiles: Sequence[Profile]) -> Record:
+    settings = [(p, row) for p in profiles for row in _deciding(p.claims, question)]
+    verdicts = [Verdict(row["verdict"]) for _, row in settings]
+    found: Record = {"question": question.question, "answer": answer(verdicts)}
+    found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
+    spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
+    found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
+    for name, side in (("for", Verdict.SUPPORTED), ("against", Verdict.CONTRADICTED)):
+        found[name] = sum(verdict is side for verdict in verdicts)
+    found["would_change"] = question.would_change
+    if spoken:
+        first = spoken[0][0]
+        found |= _effect([row for p, row in spoken if p is first], first, question)
+    return found
+
+
+def answer(verdicts: Sequence[Verdict]) -> str:
+    """In a word, what the verdicts on a question come to."""
+    spoken = {verdict for verdict in verdicts if verdict not in SILENT}
+    if not spoken:
+        return "not measured" if Verdict.NOT_JUDGED not in verdicts else "open"
+    if spoken == {Verdict.SUPPORTED}:
+        return "yes"
+    if spoken <= {Verdict.CONTRADICTED, Verdict.EQUIVALENT}:
+        return "no"
+    return "open" if spoken == {Verdict.INCONCLUSIVE} else "mixed"
+
+
+def _deciding(claims: pd.DataFrame, question: Question) -> list[Record]:
+    """The rows that decide in their settings."""
+    return records(claims[claims["claim"].isin(question.claims) & claims["decides"]])
+
+
+def _effect(rows: Sequence[Record], profile: Profile, question: Question) -> Record:
+    """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval."""
+    row = rows[0]
+    return {
+        "effect": row["estimate"],
+        "low": row["low"],
+        "high": row["high"],
+        "control_effect": _best_control(profile.cells, row, question.metric),
+    }
+
+
+def _best_control(cells: pd.DataFrame, row: Record, metric: str | None) -> float:
+    """The largest gain of a control over cross-entropy in a setting, by seeds."""
+    if metric is None:
+        return math.nan
+    here = finished(having(cells, **{name: row[name] for name in SETTING}))
+    by_loss = {loss: cell.set_index("seed")[metric] for (loss,), cell in groups(here, ["loss"])}
+    if RULES.baseline not in by_loss:
+        return math.nan
+    gains = [
+        float((values - by_loss[RULES.baseline]).mean())
+        for loss, values in by_loss.items()
+        if LOSSES[loss].group == "control" and LOSSES[loss].weighted and loss != "oracle-ssim"
+    ]
+    known = [gain for gain in gains if not math.isnan(gain)]
+    best = max if METRICS[metric].better == "more" else min
+    return best(known, default=math.nan)
+
+
+def _where(profile: Profile, row: Record) -> str:
+    """data × net × px × epochs × seeds, as far as they are fixed."""
+    backbone = row["backbone"] if isinstance(row["backbone"], str) else ""
+    training = profile.params.training.get(backbone)
+    parts = [shown(row["dataset"]) if isinstance(row["dataset"], str) else "", shown(backbone)]
+    parts.append("" if pd.isna(row["resolution"]) else f"{row['resolution']} px")
+    if isinstance(row["dataset"], str) and training is not None:
+        parts.append(f"{training.epochs} epochs")
+        parts.append("" if pd.isna(row["n"]) else f"{row['n']} seeds")
+    return f"{profile.params.profile}: {' × '.join(part for part in parts if part)}"
+
+
+def _shown(row: Record) -> Mapping[str, str]:
+    """A row for readers."""
+    interval = NONE if math.isnan(row["low"]) else f"[{number(row['low'])}, {number(row['high'])}]"
+    effect = NONE if math.isnan(row["effect"]) else f"{number(row['effect'])} {interval}"
+    control = NONE if math.isnan(row["control_effect"]) else number(row["control_effect"])
+    places = row["where"].split("; ") if row["where"] else []
+    where = f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}" if places else NONE
+    return {
+        "question": row["question"],
+        "answer": row["answer"],
+        "effect against ce": effect,
+        "best control": control,
+        "where": where,
+        "for : against": f"{row['for']} : {row['against']}",
+        "what would change it": row["would_change"],
+    }

@@ -1,0 +1,109 @@
+"""The ledger: each kind of result has its answer, and it is made of the committed tables alone."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.names import METRICS
+from bench.params import load
+from bench.report import ledger as module
+from bench.report.claims.verdict import Verdict
+from bench.report.ledger import Profile, Question, answer, ledger
+
+ROOT = Path(__file__).parents[2]
+SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NOT_JUDGED, NOT_MEASURED = Verdict
+KEPT = Question("Is it kept?", ("kept",), "accuracy", "another weight")
+
+
+def decided(verdict: Verdict, **more: Any) -> dict[str, Any]:
+    """A row of claims.csv."""
+    row = {"claim": "kept", "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
+    row |= {"loss": "all six", "estimate": 0.1, "low": 0.05, "high": 0.15, "n": 5, "decides": True}
+    return row | {"verdict": verdict.value} | more
+
+
+def cells(**accuracy: float) -> pd.DataFrame:
+    """cells.csv of a few losses with three seeds that differ alike."""
+    rows = [
+        {"dataset": "mnist", "backbone": "simple_cnn", "resolution": 23, "loss": loss.replace("_", "-"), "seed": seed}
+        | dict.fromkeys(METRICS, math.nan)
+        | {"status": "ok", "accuracy": value + seed / 100}
+        for loss, value in accuracy.items()
+        for seed in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def profile(*rows: dict[str, Any], name: str = "reduced", measured: pd.DataFrame | None = None) -> Profile:
+    path = "params.yaml" if name == "quick" else f"profiles/{name}/params.yaml"
+    measured = cells(ce=0.9, blob_ssim=0.92, permuted_ssim=0.89) if measured is None else measured
+    return Profile(load(ROOT / path), pd.DataFrame(rows), measured)
+
+
+@pytest.fixture(autouse=True)
+def _one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT,))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([SUPPORTED, SUPPORTED], "yes"),  # clear gain
+        ([CONTRADICTED], "no"),  # clear loss
+        ([EQUIVALENT, CONTRADICTED], "no"),  # tie within the band
+        ([INCONCLUSIVE], "open"),  # tie with a wide interval
+        ([NOT_JUDGED], "open"),  # one seed
+        ([NOT_MEASURED], "not measured"),
+        ([], "not measured"),
+        ([SUPPORTED, NOT_MEASURED], "yes"),  # a cell missing
+        ([SUPPORTED, CONTRADICTED], "mixed"),  # a loss opposed
+        ([SUPPORTED, EQUIVALENT], "mixed"),
+        ([SUPPORTED, INCONCLUSIVE], "mixed"),
+        ([CONTRADICTED, INCONCLUSIVE], "mixed"),
+    ],
+)
+def test_each_kind_of_result_has_its_answer(verdicts: list[Verdict], expected: str) -> None:
+    assert answer(verdicts) == expected
+    rows = [decided(verdict, resolution=23 + k) for k, verdict in enumerate(verdicts)]
+    made = ledger([profile(*rows, decided(SUPPORTED, decides=False), decided(SUPPORTED, claim="another"))])
+    assert made["answer"].tolist() == [expected]
+
+
+def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
+    rows = [decided(SUPPORTED), decided(CONTRADICTED, resolution=112, estimate=-0.1)]
+    (row,) = ledger([profile(*rows)]).to_dict("records")
+    assert (row["effect"], row["low"], row["high"]) == (0.1, 0.05, 0.15)
+    assert row["control_effect"] == pytest.approx(0.02)  # the best of the controls, by seeds
+    assert (row["for"], row["against"], row["would_change"]) == (1, 1, "another weight")
+    epochs = load(ROOT / "profiles/reduced/params.yaml").training["simple_cnn"].epochs
+    places = [f"reduced: MNIST × SimpleCNN × {px} px × {epochs} epochs × 5 seeds" for px in (23, 112)]
+    assert row["where"] == "; ".join(places)
+
+
+def test_the_effect_is_that_of_the_profile_that_is_worth_most() -> None:
+    small = profile(decided(SUPPORTED, dataset="digits", estimate=0.7), name="quick")
+    large = profile(decided(SUPPORTED, estimate=0.2))
+    assert ledger([small, large])["effect"].tolist() == ledger([large, small])["effect"].tolist() == [0.2]
+    silent = profile(decided(NOT_JUDGED, estimate=0.2))
+    assert ledger([small, silent])["effect"].tolist() == [0.7]
+
+
+def test_less_can_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(metric="reliance"),))
+    measured = cells(ce=0.2, blob_ssim=0.1, permuted_ssim=0.15).assign(reliance=lambda frame: frame["accuracy"])
+    made = ledger([profile(decided(SUPPORTED), measured=measured)])
+    assert made["control_effect"].tolist() == pytest.approx([-0.1])
+
+
+def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    from bench.report.claims.catalogue import catalogue
+    from bench.report.claims.rules import RULES
+
+    known = {claim.sentence for claim in catalogue(RULES)}
+    for question in module.QUESTIONS:
+        assert set(question.claims) <= known, question.question
+        assert question.metric is None or question.metric in METRICS
