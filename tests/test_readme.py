@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ def test_the_example_trains() -> None:
     model.layer4 = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU())
     model.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     images, labels = torch.rand(20, 1, 16, 16), torch.arange(20) % 10
-    names = {
+    names: dict[str, Any] = {
         "model": model,
         "train_images": images,
         "train_labels": labels,
@@ -30,7 +31,7 @@ def test_the_example_trains() -> None:
     }
     exec(example, names)
     assert names["loss"].isfinite()
-    assert all(p.grad.abs().sum() > 0 for p in model.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     assert sum(bool(line) for line in example.splitlines()) == 10
 
 

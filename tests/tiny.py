@@ -21,7 +21,7 @@ def seeds(count: int) -> dict[str, dict[str, int]]:
 def tiny(changes: dict[str, Any]) -> Params:
     """A profile of four steps a seed; `changes` by key, by key of the training, or the `weight` of all regularisers."""
     changes = {"weight": 1, "seeds": 2} | changes
-    settings = {"train_images": 64, "test_images": 120, "epochs": 1, "batch_size": 16}
+    settings: dict[str, Any] = {"train_images": 64, "test_images": 120, "epochs": 1, "batch_size": 16}
     settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
     settings |= {key: value for key, value in changes.items() if key in settings}
     content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}

@@ -1,13 +1,14 @@
 """Small networks, a plain Grad-CAM to compare with, and comparisons that the tests of the method share."""
 
 from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 NUM_CLASSES = 5
-METHODS = ["grad_cam", "hires_cam", "layer_cam"]
+METHODS: list[Literal["grad_cam", "hires_cam", "layer_cam"]] = ["grad_cam", "hires_cam", "layer_cam"]
 #: Not square, so that exchanged height and width show.
 SIZE = (9, 7)
 
@@ -15,11 +16,11 @@ SIZE = (9, 7)
 class Apply(nn.Module):
     """A function as a module."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.function(x)
 
 
@@ -39,7 +40,7 @@ class Norms(nn.Module):
 
 def _behind(kind: str) -> list[nn.Module]:
     """What follows the target layer with its 6 channels, up to the pooling."""
-    return {
+    made: dict[str, Callable[[], list[nn.Module]]] = {
         "relu": lambda: [nn.ReLU()],
         "inplace_relu": lambda: [nn.ReLU(inplace=True)],
         "functional_inplace_relu": lambda: [Apply(F.relu_), nn.Conv2d(6, 6, 3), nn.Tanh()],
@@ -48,7 +49,8 @@ def _behind(kind: str) -> list[nn.Module]:
         "skip": lambda: [Apply(lambda a: a + F.silu(a) ** 2)],
         "pool_linear": lambda: [],
         "pool_only": lambda: [],
-    }[kind]()
+    }
+    return made[kind]()
 
 
 #: Every kind of network that `toy` makes: what stands behind the layer whose map is read.
@@ -64,7 +66,9 @@ TOYS = (
 )
 
 
-def toy(kind: str = "gelu_norms", dtype: torch.dtype = torch.float64, dropout: float = 0.0) -> nn.Sequential:
+def toy(
+    kind: str = "gelu_norms", dtype: torch.dtype = torch.float64, dropout: float = 0.0
+) -> Any:  # its modules by name
     """A network in eval mode, images (N,1,H,W) → logits (N,5); `model.layer` is the one whose map is read."""
     channels = NUM_CLASSES if kind == "pool_only" else 6
     model = nn.Sequential()
@@ -84,8 +88,8 @@ def toy(kind: str = "gelu_norms", dtype: torch.dtype = torch.float64, dropout: f
         model.add_module("fc", nn.Linear(6, NUM_CLASSES))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.3, 0.3)
-            module.running_var.uniform_(0.5, 2)
+            module.get_buffer("running_mean").uniform_(-0.3, 0.3)
+            module.get_buffer("running_var").uniform_(0.5, 2)
     return model.to(dtype).eval()
 
 
@@ -114,7 +118,7 @@ class Prepend(nn.Module):
         return torch.cat([self.tokens.expand(len(x), -1, -1), x], 1)
 
 
-def transformer(skip: int = 1, channels_last: bool = False) -> nn.Sequential:
+def transformer(skip: int = 1, channels_last: bool = False) -> Any:
     """A transformer in eval mode, images (N,1,9,7) → logits (N,5), that reads its first token or the mean of all.
 
     `model.layer` puts out (N, skip + 12, 8), a grid of 4×3 patches, or with `channels_last` (N,4,3,8).
@@ -181,8 +185,7 @@ def parameter_gradients(maps: Tensor, parameters: Iterable[Tensor]) -> list[Tens
 
 def relative_error(actual: Tensor | list[Tensor], expected: Tensor | list[Tensor]) -> float:
     """Largest difference over the largest value; of a list, over the largest value anywhere in it."""
-    if isinstance(actual, Tensor):
-        actual, expected = [actual], [expected]
+    actual, expected = ([one] if isinstance(one, Tensor) else one for one in (actual, expected))
     assert [a.shape for a in actual] == [e.shape for e in expected]
     scale = max(float(e.detach().abs().max()) for e in expected)
     assert scale > 0, "all expected values are zero: nothing would be compared"

@@ -1,10 +1,13 @@
 """capture, grad_cam and grad_cam_loop: the maps are right in every surrounding, and so are their gradients."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import batchcam
 from bench.cell import backbones
@@ -122,7 +125,7 @@ WAYS = {
     "explain, channels-last": channels_last(explained),
     "explain in training mode": training_but_for_its_norms(explained),
     "loop": batchcam.grad_cam_loop,
-    "loop, create_graph": lambda *a: batchcam.grad_cam_loop(*a, create_graph=True),
+    "loop, create_graph": partial(batchcam.grad_cam_loop, create_graph=True),
     "loop under no_grad": surrounded(batchcam.grad_cam_loop, torch.no_grad),
     "loop under inference_mode": surrounded(batchcam.grad_cam_loop, torch.inference_mode),
     "loop, frozen": frozen(batchcam.grad_cam_loop),
@@ -170,7 +173,8 @@ def test_behind_pooling_and_a_linear_layer_the_map_has_a_closed_form(create_grap
     model, (images, targets) = toy("pool_linear"), batch()
     A, logits = captured_run(model, model.layer, images)
     every = torch.einsum("ck,nkhw->nchw", model.fc.weight, A).relu() / A[0, 0].numel()
-    for chosen, expected in (("all", every), (targets, every[range(4), targets])):
+    cases: list[tuple[Tensor | Literal["all"], Tensor]] = [("all", every), (targets, every[range(4), targets])]
+    for chosen, expected in cases:
         maps = batchcam.grad_cam(A, logits, chosen, create_graph=create_graph)
         assert relative_error(maps, expected) < 1e-12
         if create_graph:
@@ -198,9 +202,9 @@ def test_batch_equals_loop_for_the_gradients_of_the_parameters(kind):
     loop = batchcam.grad_cam_loop(model, model.layer, images, targets, create_graph=True)
     with torch.no_grad():
         lifted = batchcam.grad_cam_loop(model, model.layer, images, targets, create_graph=True)
-    ours, loop, lifted = (parameter_gradients(m, model.parameters()) for m in (ours, loop, lifted))
-    assert relative_error(ours, loop) < 1e-10
-    assert relative_error(lifted, loop) < 1e-12
+    of_ours, of_loop, of_lifted = (parameter_gradients(m, model.parameters()) for m in (ours, loop, lifted))
+    assert relative_error(of_ours, of_loop) < 1e-10
+    assert relative_error(of_lifted, of_loop) < 1e-12
 
 
 @pytest.mark.parametrize(("name", "resolution"), BACKBONES)
@@ -214,16 +218,16 @@ def test_batch_equals_loop_on_the_backbones(name, resolution):
                 if parameter.abs().max() == 0 or "Norm" in type(module).__name__:
                     parameter.add_(torch.randn_like(parameter) * 0.2)
             if isinstance(module, nn.BatchNorm2d):
-                module.running_mean.uniform_(-0.1, 0.1)
-                module.running_var.uniform_(0.5, 2)
+                module.get_buffer("running_mean").uniform_(-0.1, 0.1)
+                module.get_buffer("running_var").uniform_(0.5, 2)
     images, targets = torch.rand(2, 1, resolution, resolution, dtype=torch.float64), torch.tensor([7, 2])
     ours = vectorised(model, layer, images, targets, create_graph=True)
     loop = batchcam.grad_cam_loop(model, layer, images, targets, create_graph=True)
     explained_maps = batchcam.explain(model, layer, images, targets)[1]
     assert relative_error(ours, loop) < 1e-10
     assert relative_error(explained_maps, loop) < 1e-10
-    ours, loop = (parameter_gradients(m, model.parameters()) for m in (ours, loop))
-    assert relative_error(ours, loop) < 1e-10
+    of_ours, of_loop = (parameter_gradients(m, model.parameters()) for m in (ours, loop))
+    assert relative_error(of_ours, of_loop) < 1e-10
 
 
 # Gradients through the maps
@@ -422,12 +426,13 @@ def test_under_autocast_the_maps_are_computed_in_float32(way):
 @pytest.mark.parametrize("way", ["capture", "loop"])
 def test_gradients_of_maps_made_under_autocast_are_those_of_float32_but_for_rounding(way):
     model, (images, targets) = toy("gelu_norms", torch.float32), batch(dtype=torch.float32)
-    run = {"capture": vectorised, "loop": batchcam.grad_cam_loop}[way]
+    ways: dict[str, Callable[..., Tensor]] = {"capture": vectorised, "loop": batchcam.grad_cam_loop}
+    run = ways[way]
     exact = run(model, model.layer, images, targets, create_graph=True)
     with torch.autocast("cpu", torch.bfloat16):
         maps = run(model, model.layer, images, targets, create_graph=True)
-    rounded, exact = (parameter_gradients(m, model.parameters()) for m in (maps, exact))
-    assert 0 < relative_error(rounded, exact) < 0.1
+    rounded, expected = (parameter_gradients(m, model.parameters()) for m in (maps, exact))
+    assert 0 < relative_error(rounded, expected) < 0.1
 
 
 # Hooks and grad mode
@@ -558,6 +563,7 @@ def test_grad_cam_names_what_is_wrong_with_an_argument(changed, error, message):
 @pytest.mark.parametrize("way", ["capture", "capture under no_grad", "explain", "loop"])
 def test_capture_names_what_is_wrong_with_a_layer(way, layer, error, message):
     model, (images, targets) = toy("relu"), batch()
+    model_layer: nn.Module
     if layer == "not run":
         model_layer = nn.Identity()
     elif layer == "twice":

@@ -42,7 +42,7 @@ def test_l1_and_l2_by_hand():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(11, 11), (11, 30), (23, 23), (28, 17)])
 def test_ssim_is_that_of_scikit_image(size, dtype):
-    a, b = pair(4, *size, dtype=dtype)
+    a, b = pair(4, size[0], size[1], dtype)
     # Unrelated, nearly equal, opposite (SSIM < 0) and on a black background, as maps and prototypes are.
     b[1] = (a[1] + 0.05 * b[1]).clamp(0, 1)
     b[2] = 1 - a[2]

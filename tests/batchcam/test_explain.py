@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import operator
 import threading
 import time
 from collections import OrderedDict
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,9 @@ RUNS = {
 
 class Remembers(nn.Module):
     """Writes its buffers in every mode, one of them None at first and one under two names, and draws a number."""
+
+    calls: torch.Tensor
+    replaced: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +80,7 @@ def test_the_state_is_afterwards_what_it_was(run, custom, mode, ends):
     # A parameter that has a gradient and others that have none.
     model.fc.weight.grad = torch.rand_like(model.fc.weight)
     if ends == "raising":
-        model.append(Apply(lambda y: y.no_such_attribute))
+        model.append(Apply(operator.attrgetter("no_such_attribute")))
     before = state_of(model)
     with pytest.raises(AttributeError) if ends == "raising" else contextlib.nullcontext():
         RUNS[run](model, images, targets)
@@ -169,7 +174,9 @@ def test_under_inference_mode_the_images_may_also_enter_behind_the_layer():
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_explain_runs_the_backbone_once_and_without_a_graph(mode, targets):
     model, (images, _) = in_mode(toy("batchnorm"), mode), batch()
-    backbone_runs, saved, saved_by_the_layer = [], [], []
+    backbone_runs: list[int] = []
+    saved: list[Any] = []
+    saved_by_the_layer: list[int] = []
     model.stem.register_forward_hook(lambda *_: backbone_runs.append(1))
     model.layer.register_forward_hook(lambda *_: saved_by_the_layer.append(len(saved)))
 
@@ -189,7 +196,7 @@ def test_explain_runs_the_backbone_once_and_without_a_graph(mode, targets):
 
 def in_threads(*functions):
     """Run functions side by side and return what they returned; an exception in one is raised here."""
-    results = [None] * len(functions)
+    results: list[Any] = [None] * len(functions)
 
     def run(i):
         try:

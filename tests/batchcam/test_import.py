@@ -34,6 +34,7 @@ def test_no_module_imports_anything_else():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0
+                assert node.module is not None
                 imported.add(node.module.partition(".")[0])
     assert imported - sys.stdlib_module_names == {"batchcam", "torch", "pytorch_msssim"}
 

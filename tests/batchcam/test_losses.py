@@ -1,9 +1,11 @@
 """The two regularisers against plain Python loops; classes, gradients, precision."""
 
+from typing import cast
+
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from torch import nn
+from torch import Tensor, nn
 
 import batchcam
 from batchcam.losses import READINGS
@@ -165,7 +167,7 @@ def test_prototypes_are_a_buffer_and_nothing_is_learned():
     for loss in (batchcam.PrototypeLoss(prototypes), batchcam.BatchCAMLoss(prototypes)):
         assert torch.equal(loss.state_dict()["prototypes"], prototypes)
         assert list(loss.parameters()) == []
-        assert loss.double().prototypes.dtype == torch.float64
+        assert loss.double().get_buffer("prototypes").dtype == torch.float64
     assert isinstance(batchcam.BatchCAMLoss(reading="consistency"), nn.Module)
 
 
@@ -197,7 +199,7 @@ PROTOTYPES = torch.rand(5, *SIDES)
             r"unknown distance '\?': choose one of l1, l2, ssim$",
         ),
         (lambda: batchcam.PrototypeLoss(PROTOTYPES[0]), ValueError, r"prototypes must be \(C,H,W\), got .* \(13, 12\)"),
-        (lambda: batchcam.PrototypeLoss([1]), TypeError, r"prototypes must be .* got a list"),
+        (lambda: batchcam.PrototypeLoss(cast(Tensor, [1])), TypeError, r"prototypes must be .* got a list"),
         (lambda: batchcam.BatchCAMLoss(PROTOTYPES, "l3"), ValueError, "unknown distance 'l3'"),
         (
             lambda: batchcam.BatchCAMLoss(PROTOTYPES, reading="mean"),

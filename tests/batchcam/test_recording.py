@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
@@ -65,14 +67,15 @@ class Net(nn.Module):
         super().__init__()
         self.stem, self.other, self.fc = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, NUM_CLASSES)
         self.kind = kind
-        self.layer = {
+        makers: dict[str, Callable[[], nn.Module]] = {
             "identity": nn.Identity,
             "empty": nn.Sequential,
             "dropout": nn.Dropout,
             "inplace": lambda: nn.ReLU(inplace=True),
             "kept": Keep,
             "view": lambda: Apply(lambda x: x[:, :3]),
-        }[kind.split()[0]]()
+        }
+        self.layer: Any = makers[kind.split()[0]]()
 
     def head(self, x):
         return self.fc(x.sin().mean((2, 3)))
@@ -221,7 +224,7 @@ def test_a_view_from_before_the_layer_may_be_changed_in_place_after_it(context):
 
 
 def test_ghostnet():
-    model = timm.create_model("ghostnet_050", num_classes=NUM_CLASSES).double().eval()
+    model: Any = timm.create_model("ghostnet_050", num_classes=NUM_CLASSES).double().eval()
     images, targets = torch.rand(2, 3, 64, 64, dtype=torch.float64), torch.tensor([3, 1])
     layer = model.blocks[6][3].shortcut
     expected = captured_maps(model, layer, images, targets)
@@ -249,7 +252,7 @@ def test_another_runtime_error_is_raised_once():
 def test_a_compiled_model_is_refused_with_the_reason():
     model, (images, targets) = toy("relu"), batch()
     expected = explained(model, model.layer, images, targets)
-    compiled = torch.compile(copy.deepcopy(model), backend="eager")
+    compiled: Any = torch.compile(copy.deepcopy(model), backend="eager")
     layer = compiled._orig_mod.layer
     compiled(images)
     with torch.no_grad():
@@ -318,8 +321,8 @@ def test_a_scripted_module_in_training_mode_is_refused():
 
 
 @pytest.fixture
-def one_process():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+def one_process(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
 

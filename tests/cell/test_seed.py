@@ -106,7 +106,7 @@ def test_maps_by_other_methods_are_those_of_one_backbone(backbone: str) -> None:
         if backbone != "simple_cnn":
             assert [found.metrics[name] for name in columns] == [None] * 3
             continue
-        layer = found.model.get_submodule("features")[-1]
+        layer = list(found.model.get_submodule("features").children())[-1]
         raw = explain(found.model.eval(), layer, shown.probe.images, shown.probe.labels, method=method)[1]
         maps = normalize_maps(resize_maps(raw, 12))
         ssim = 1 - batchcam.distances.ssim(maps, shown.prototypes[shown.probe.labels]).mean().item()

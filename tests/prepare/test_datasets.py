@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -46,7 +47,7 @@ def idx(values: torch.Tensor) -> bytes:
 def small_content() -> dict[str, bytes]:
     """Four IDX files by name: 200 training and 40 test images, each different, twenty and four of each class."""
     generator = torch.Generator().manual_seed(0)
-    contents = []
+    contents: list[torch.Tensor] = []
     for count in COUNTS.values():
         labels = torch.arange(count, dtype=torch.uint8) % 10
         images = torch.randint(256, (count, 28, 28), generator=generator, dtype=torch.uint8)
@@ -98,7 +99,7 @@ def files_of(directory: Path, asked: list[str]) -> Handler:
     """A handler that serves a directory and notes each path it is asked for."""
 
     class Files(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
+        def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(directory))
 
         def do_GET(self) -> None:
@@ -550,7 +551,7 @@ def test_load_a_damaged_file(damage: Callable[[bytes], bytes], tmp_path: Path) -
     ],
 )
 def test_load_what_prepare_did_not_write(change: dict[str, torch.Tensor | None], reason: str, tmp_path: Path) -> None:
-    tensors: dict[str, torch.Tensor | None] = {}
+    tensors: dict[str, torch.Tensor] = {}
     for part in PARTS:
         tensors[f"{part}_images"] = torch.zeros(3, 28, 28, dtype=torch.uint8)
         tensors[f"{part}_labels"] = torch.zeros(3, dtype=torch.uint8)
@@ -558,8 +559,8 @@ def test_load_what_prepare_did_not_write(change: dict[str, torch.Tensor | None],
     path = tmp_path / "digits.safetensors"
     safetensors.torch.save_file(tensors, path, {"about": json.dumps({"class_names": ["0"]})})
     load(path)  # whole so far
-    tensors = {name: tensor for name, tensor in (tensors | change).items() if tensor is not None}
-    safetensors.torch.save_file(tensors, path, about)
+    changed = {name: tensor for name, tensor in {**tensors, **change}.items() if tensor is not None}
+    safetensors.torch.save_file(changed, path, about)
     told(lambda: load(path), reason, "makes it again")
 
 

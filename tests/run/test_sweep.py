@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.cell.data import load
+from bench.cell.training import train
 from bench.errors import BenchError
 from bench.names import SWEPT_METRICS
 from bench.params import Cell, Params
@@ -38,7 +39,7 @@ def content(path: Path) -> dict[str, Any]:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     """Seed and weight of every training from now on."""
     trained: list[tuple[int, float]] = []
-    genuine = sweep.train
+    genuine = train
 
     def spy(backbone: Any, data: Any, settings: Any, seed: int, regularizer: Any, weight: float, *rest: Any) -> None:
         trained.append((seed, weight))
@@ -84,7 +85,7 @@ def test_an_interrupted_sweep_resumes_after_its_last_training(
     begun: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_sweep(profile(0.5, 2, profile="whole"), SSIM).read_bytes()
-    spied = sweep.train
+    spied: Any = vars(sweep)["train"]
 
     def halting(*arguments: Any) -> None:
         if len(begun) == 7:
@@ -115,7 +116,7 @@ def test_a_training_that_fails_is_a_row_with_its_reason_and_the_others_go_on() -
 
 @pytest.mark.usefixtures("place")
 def test_weights_that_are_not_finite_after_the_last_step_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = sweep.train
+    genuine = train
 
     def spoil(backbone: Any, *rest: Any) -> None:
         genuine(backbone, *rest)

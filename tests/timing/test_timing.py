@@ -5,6 +5,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bench.names import CE_STEP, FORWARD, OUTPUT_TOLERANCE, STEPS
 from bench.params import Timing, load
 from bench.timing import inference, interleave, measure, training
 from bench.timing.groups import Group, Scene, groups, scene
-from bench.timing.interleave import Seconds, Stopwatch
+from bench.timing.interleave import Call, Seconds, Stopwatch
 from bench.timing.memory import peak_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +52,13 @@ def test_a_round_times_each_call_once_and_the_stopwatch_its_part(clock: Callable
     assert found == {"whole": Seconds(3, None), "in parts": Seconds(2.5, 0.5)}
 
 
+def _note(ran: list[str], name: str, _: Stopwatch) -> None:
+    ran.append(name)
+
+
 def test_everyone_runs_once_a_round_after_ever_another_one() -> None:
     order: list[str] = []
-    calls = {name: lambda _, name=name: order.append(name) for name in "abcd"}
+    calls: dict[str, Call] = {name: partial(_note, order, name) for name in "abcd"}
     for number in range(6):
         interleave.one_round(calls, number)
     rounds = ["".join(order[i : i + 4]) for i in range(0, 24, 4)]
@@ -61,7 +66,7 @@ def test_everyone_runs_once_a_round_after_ever_another_one() -> None:
     before_a = {turn[turn.index("a") - 1] if turn[0] != "a" else "" for turn in rounds}
     assert len(before_a) > 2  # not always the same one
     again: list[str] = []
-    interleave.one_round({name: lambda _, name=name: again.append(name) for name in "abcd"}, 0)
+    interleave.one_round({name: partial(_note, again, name) for name in "abcd"}, 0)
     assert "".join(again) == rounds[0]
 
 
@@ -318,7 +323,7 @@ def test_every_step_has_the_loss_of_the_definition_and_moves_nothing() -> None:
     before = [p.detach().clone() for p in stage.model.parameters()]
     for name, set_up in found.items():
         call, compare = set_up()
-        step = call(Stopwatch())
+        step: Any = call(Stopwatch())
         assert compare(step, expected) < 1e-5, name
         torch.testing.assert_close(step.gradient, expected[name].gradient, rtol=0, atol=1e-5)
     assert len({round(float(step.loss), 6) for step in expected.values()}) == len(STEPS) - 1  # ce twice
@@ -371,7 +376,7 @@ def test_the_clock_waits_for_the_gpu_before_it_is_read(monkeypatch: pytest.Monke
     order: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("synchronize"))
-    monkeypatch.setattr(interleave.time, "perf_counter", lambda: order.append("read") or 1.0)
+    monkeypatch.setattr("time.perf_counter", lambda: order.append("read") or 1.0)
     assert interleave.clock() == 1.0
     assert order == ["synchronize", "read"]
 

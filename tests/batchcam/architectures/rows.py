@@ -58,7 +58,7 @@ def fixed(height: int, width: int) -> dict[str, Any]:
     return {"size": (height, width), "options": {"img_size": (height, width)}}
 
 
-SQUARE = {"size": (64, 64), "options": {"image_size": 64}}
+SQUARE: dict[str, Any] = {"size": (64, 64), "options": {"image_size": 64}}
 
 # Where the class is read from one token alone, nothing reads the patch tokens that the last block puts out: their
 # gradient is zero. The norm in front of the last attention is what is usually taken.
