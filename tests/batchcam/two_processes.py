@@ -20,7 +20,7 @@ except ValueError as error:
     refused = str(error)
 assert hooks(static["model"]) == 0
 
-dist.init_process_group = lambda backend: None  # a process can meet the other once alone
+setattr(dist, "init_process_group", lambda backend: None)  # noqa: B010 - a process can meet the other once alone
 names = setting()
 images, labels = names["loader"].dataset.tensors
 names["loader"] = [(images[rank::2], labels[rank::2])] * 2
