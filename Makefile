@@ -15,6 +15,7 @@ repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
 	dvc --wait-for-lock repro $(FOLDER)/dvc.yaml
+	python -m bench ledger
 
 test: .venv/installed
 	$(BIN)/ruff check .

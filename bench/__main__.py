@@ -258,7 +258,7 @@ def report(params: ParamsFile = Path("params.yaml")) -> None:
 def ledger() -> None:
     """One answer for each question, over all profiles that have results.
 
-    Reads: results/*/claims.csv and cells.csv, and the parameters. Writes: results/ledger.csv and results/README.md.
+    Reads: results/*/claims.csv and cells.csv, and the parameters. Writes: results/ledger.csv, ledger.md and README.md.
     """
     from bench.report.ledger import read, write
 

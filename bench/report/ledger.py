@@ -146,14 +146,18 @@ def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
     return pd.DataFrame([_row(question, known) for question in QUESTIONS], columns=COLUMNS)
 
 
-def write(profiles: Sequence[Profile], directory: Path) -> tuple[Path, Path]:
-    """ledger.csv, unrounded, and README.md."""
-    frame, csv, page = ledger(profiles), directory / "ledger.csv", directory / "README.md"
-    with written_aside(csv) as aside:
-        frame.to_csv(aside, index=False, lineterminator="\n")
-    with written_aside(page) as aside:
-        aside.write_text(markdown(frame, profiles), "utf-8", newline="\n")
-    return csv, page
+def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
+    """ledger.csv, unrounded, ledger.md, the table alone, and README.md."""
+    frame = ledger(profiles)
+    texts = {
+        "ledger.csv": frame.to_csv(index=False, lineterminator="\n"),
+        "ledger.md": table(frame) + "\n",
+        "README.md": markdown(frame, profiles),
+    }
+    for name, text in texts.items():
+        with written_aside(directory / name) as aside:
+            aside.write_text(text, "utf-8", newline="\n")
+    return [directory / name for name in texts]
 
 
 def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
