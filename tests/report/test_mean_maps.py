@@ -9,7 +9,8 @@ from collected import bounds, cells_of
 from drawn import nothing_is_cut, pixels, row_labels, words
 
 from bench.report.figures import style
-from bench.report.mean_maps import Classes, Measured, Row, drawn, paper_figure, rows_of
+from bench.report.mean_maps import Classes, Measured, drawn, paper_figure, rows_of
+from bench.report.mosaic import Row
 
 #: Two classes of two bright pixels each, so that an error of position, class or scale shows.
 PROTOTYPES = torch.zeros(2, 23, 23)
