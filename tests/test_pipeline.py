@@ -252,7 +252,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
-    expected |= {f"figures/{name}-simple_cnn-12.png" for name in ("saliency-decoy_digits", "front-digits")}
+    expected |= {f"figures/{name}-simple_cnn-12.png" for name in ("saliency-decoy_digits", "path-digits")}
     assert expected <= made
     for name in ("README.md", "tables/accuracy.md", "tables/reconstruction.md"):
         text = (results / name).read_text()

@@ -1,4 +1,4 @@
-"""The figures of numbers: dot plots by loss, and what each weight of a sweep reaches.
+"""The dot plots by loss, and how any figure is saved.
 
 Files hold no date and no random names: the same results give the same bytes.
 """
@@ -8,7 +8,7 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.names import METRICS, Metric, shown
-from bench.report.frames import groups, having, in_order, records
-from bench.report.results import absence, finished, has_grid, means, weight_means
+from bench.names import COMPARISONS, METRICS, shown
+from bench.report.drawing import (
+    CEILING,
+    DASHES,
+    FLOOR,
+    blocks_of,
+    dot_plot,
+    height_of,
+    keys,
+    reference,
+    reference_key,
+    seeds_text,
+)
+from bench.report.frames import having, in_order, records
+from bench.report.results import has_grid
 
-_POINT, _MEAN, _FLOOR, _CEILING = "#56B4E9", "#0B3C5D", "#8A8A8A", "#D55E00"
-_DASHES: list[Any] = ["solid", (0, (6, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1))]
 _LEGEND_WIDTH = 8.0  # inches, so that a figure with one panel does not cut its legend
 _STYLE = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ".15"),
@@ -41,7 +51,6 @@ _STYLE = {
     "figure.dpi": 150,
     "image.interpolation": "nearest",  # the maps as they are; the default's smoothing doubles the files at 112 px
 }
-_FRONT = 0.03  # accuracy below the best one up to which the front is shown
 
 
 @contextlib.contextmanager
@@ -80,29 +89,49 @@ def save(figure: Figure, directory: Path, name: str) -> None:
 
 def accuracy(cells: pd.DataFrame, dataset: str) -> Figure:
     """Dot plot of a dataset's test accuracy: a panel per resolution and backbone, a line per loss."""
-    figure, panels = _panels(cells, dataset, METRICS["accuracy"])
-    for panel in panels.values():
-        if panel.texts:
-            panel.margins(x=0.3)  # room for the words at the right
+    cells, metric = having(cells, dataset=dataset), METRICS["accuracy"]
+    losses, backbones, resolutions = (in_order(cells, column) for column in ("loss", "backbone", "resolution"))
+    size = (max(_LEGEND_WIDTH, 1.6 + 3.0 * len(backbones)), 1.6 + (0.75 + 0.3 * len(losses)) * len(resolutions))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(resolutions), len(backbones), sharey=True, squeeze=False)
+    for i, resolution in enumerate(resolutions):
+        for j, backbone in enumerate(backbones):
+            here, panel = having(cells, resolution=resolution, backbone=backbone), panels[i, j]
+            dot_plot(panel, blocks_of(here, losses), metric)
+            panel.set_title(f"{shown(backbone)}, {resolution} px, {seeds_text(here)}")
+            panel.set_xlabel(f"test {metric.heading}")
+            if panel.texts:
+                panel.margins(x=0.3)  # room for the words at the right
     figure.suptitle(f"{shown(dataset)}: test accuracy by loss (each panel has its own scale)")
-    figure.legend(handles=_keys(), loc="outside lower center", ncols=2)
+    figure.legend(handles=keys(cells), loc="outside lower center", ncols=3)
     return figure
 
 
 def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame, dataset: str) -> Figure:
-    """Dot plot of a dataset's test SSIM to the class prototype, with the floors and the ceiling of each grid."""
-    figure, panels = _panels(cells, dataset, METRICS["ssim"])
-    bounds = having(bounds, dataset=dataset)
+    """Dot plot of how near a dataset's test maps come to the class prototype, with floors and the ceiling of the grid.
+
+    A line of panels per resolution and backbone, a panel per distance.
+    """
+    cells, bounds = having(cells, dataset=dataset), having(bounds, dataset=dataset)
+    losses = in_order(cells, "loss")
+    settings = [(px, name) for px in in_order(cells, "resolution") for name in in_order(cells, "backbone")]
     names = in_order(bounds[bounds["kind"] == "floor"], "name")
-    dashes = {name: _DASHES[k % len(_DASHES)] for k, name in enumerate(names)}
-    for (resolution, backbone), panel in panels.items():
-        _bounds(panel, having(bounds, resolution=resolution), backbone, dashes)
-        panel.set_xlabel(f"{METRICS['ssim'].heading}, map and class prototype")
-        panel.set_xlim(min(-0.03, panel.get_xlim()[0]), 1)
-    figure.suptitle(f"{shown(dataset)}: how much the map of a test image looks like its class")
-    keys = [Line2D([], [], color=_FLOOR, linestyle=dashes[name], label=f"floor: {name}") for name in names]
-    keys += [Line2D([], [], color=_CEILING, linewidth=1.6, label="ceiling: best map of this grid")]
-    figure.legend(handles=[*_keys(), *keys], loc="outside lower center", ncols=3)
+    dashes = {name: DASHES[k % len(DASHES)] for k, name in enumerate(names)}
+    size = (11.5, 1.9 + (0.85 + 0.24 * len(losses)) * len(settings))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(settings), len(COMPARISONS), sharey=True, squeeze=False)
+    for i, (resolution, backbone) in enumerate(settings):
+        here = having(cells, resolution=resolution, backbone=backbone)
+        for panel, distance in zip(panels[i], COMPARISONS, strict=True):
+            dot_plot(panel, blocks_of(here, losses), METRICS[distance])
+            grid = _bounds(panel, having(bounds, resolution=resolution), backbone, distance, dashes)
+            panel.set_xlabel(METRICS[distance].heading)
+            panel.margins(x=0.06)
+        panels[i, 1].set_title(", ".join([shown(backbone), f"{resolution} px", *grid, seeds_text(here)]))
+    figure.suptitle(f"{shown(dataset)}: how near the map of a test image comes to the prototype of its class")
+    lines = [Line2D([], [], color=FLOOR, linestyle=dashes[name], label=f"floor: {name}") for name in names]
+    lines += [Line2D([], [], color=CEILING, linewidth=1.6, label="ceiling: best map of this grid")]
+    figure.legend(handles=[*keys(cells), *lines], loc="outside lower center", ncols=3)
     return figure
 
 
@@ -110,122 +139,34 @@ def saliency(cells: pd.DataFrame) -> Figure:
     """Dot plot of one dataset, backbone and resolution: a panel for each metric of the maps, a line per loss."""
     first = cells.iloc[0]
     metrics = [m for m in METRICS.values() if m.group in ("decoy", "saliency") and cells[m.name].notna().any()]
-    if METRICS["decoy_accuracy"] not in metrics:  # where it is, it is the same number
-        metrics.insert(0, METRICS["accuracy"])
-    losses, seeds = in_order(cells, "loss"), int(cells.groupby("loss").size().max())
+    # The accuracies under each condition, and their difference, have a figure of their own.
+    elsewhere = [m for m in metrics if m.name.endswith("_accuracy") or m.name == "reliance"]
+    metrics = [m for m in metrics if m not in elsewhere] if elsewhere else [METRICS["accuracy"], *metrics]
+    blocks = blocks_of(cells, in_order(cells, "loss"))
     columns = min(3, len(metrics))
     rows = math.ceil(len(metrics) / columns)
-    figure = Figure(figsize=(1.6 + 2.7 * columns, 1.4 + (0.6 + 0.24 * len(losses)) * rows), layout="constrained")
+    figure = Figure(figsize=(2.4 + 2.7 * columns, 1.4 + (0.6 + 0.2 * height_of(blocks)) * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten().tolist()
     for panel in panels[len(metrics) :]:
         panel.set_axis_off()
     for panel, metric in zip(panels, metrics, strict=False):
-        _dot_plot(panel, cells, losses, metric, seeds)
+        dot_plot(panel, blocks, metric)
+        reference(panel, cells, metric)
         if metric.chance is not None:
-            panel.axvline(metric.chance, color=_FLOOR, linestyle=_DASHES[1], linewidth=1, zorder=0)
+            panel.axvline(metric.chance, color=CEILING, linestyle=DASHES[1], linewidth=1, zorder=0)
         panel.set_xlabel(metric.heading)
-    setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px, n = {seeds}"
+    setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px, {seeds_text(cells)}"
     figure.suptitle(f"{setting}: what the maps show")
-    keys = [*_keys(), Line2D([], [], color=_FLOOR, linestyle=_DASHES[1], label="by chance, or of a template")]
-    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    chance = Line2D([], [], color=CEILING, linestyle=DASHES[1], label="by chance, or of a template")
+    figure.legend(handles=[*keys(cells), reference_key(), chance], loc="outside lower center", ncols=2)
     return figure
 
 
-def front(swept: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
-    """What a stronger regulariser costs in accuracy and gains in the maps: a line per loss, through its weights."""
-    figure = Figure(figsize=(10.5, 5.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True)
-    colours: list[Any] = list(matplotlib.color_sequences["petroff10"])  # for any kind of colour blindness
-    # What has lost more than a few points has no use, and would hide the rest.
-    least = weight_means(swept, ["accuracy"])["accuracy"].max() - _FRONT - 1e-9
-    accuracy = METRICS["accuracy"]
-    for panel, metric in zip(panels, (METRICS["specificity"], METRICS["epg_ink"]), strict=True):
-        for k, ((loss,), here) in enumerate(groups(swept, ["loss"])):
-            tried = weight_means(here, ["accuracy", metric.name]).droplevel("loss").dropna()
-            shown_here = tried[tried["accuracy"] >= least].itertuples()
-            points = {weight: (x * accuracy.factor, y * metric.factor) for weight, x, y in shown_here}
-            _line(panel, points, loss, colours[k % len(colours)], having(chosen, loss=loss)["weight"].tolist())
-        panel.set(xlabel=f"validation {accuracy.heading}", ylabel=metric.heading)
-        panel.grid()
-    first = swept.iloc[0]
-    setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px"
-    weights = ", ".join(f"{w:g}" for w in sorted(set(swept["weight"].dropna()) - {0.0}))
-    weights += f"; not shown where accuracy is more than {_FRONT * 100:g} points below the best"
-    note = "Means over seeds. The number is the largest weight that is shown; the ring is around the chosen one."
-    figure.suptitle(f"{setting}: accuracy against maps, weights {weights}\n{note}", fontsize=10)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure
-
-
-def _line(
-    panel: Axes, points: Mapping[float, tuple[float, float]], loss: str, colour: Any, chosen: Sequence[float]
-) -> None:
-    """A loss through its weights; a star for the loss without any."""
-    alone = set(points) == {0.0}
-    x, y = [point[0] for point in points.values()], [point[1] for point in points.values()]
-    panel.plot(x, y, "*-" if alone else ".-", color=colour, markersize=14 if alone else 7, label=loss)
-    for weight in chosen:
-        if weight in points:
-            panel.plot(*points[weight], "o", color=colour, markersize=12, markerfacecolor="none")
-    if points and not alone:
-        panel.annotate(f"{max(points):g}", points[max(points)], (4, 3), textcoords="offset points")
-
-
-def _panels(cells: pd.DataFrame, dataset: str, metric: Metric) -> tuple[Figure, dict[tuple[int, str], Axes]]:
-    """A figure with rows of resolutions and columns of backbones, each with its dots drawn; and its panels by both."""
-    cells = having(cells, dataset=dataset)
-    losses, backbones, resolutions = (in_order(cells, column) for column in ("loss", "backbone", "resolution"))
-    size = (max(_LEGEND_WIDTH, 1.6 + 3.0 * len(backbones)), 1.6 + (0.75 + 0.3 * len(losses)) * len(resolutions))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(resolutions), len(backbones), sharey=True, squeeze=False)
-    panels = {(px, name): axes[i, j] for i, px in enumerate(resolutions) for j, name in enumerate(backbones)}
-    for (resolution, backbone), panel in panels.items():
-        here = having(cells, resolution=resolution, backbone=backbone)
-        seeds = int(here.groupby("loss").size().max()) if len(here) else 0
-        panel.set_title(f"{shown(backbone)}, {resolution} px, n = {seeds}")
-        panel.set_xlabel(f"test {metric.heading}")
-        _dot_plot(panel, here, losses, metric, seeds)
-    return figure, panels
-
-
-def _dot_plot(panel: Axes, cells: pd.DataFrame, losses: Sequence[str], metric: Metric, seeds: int) -> None:
-    """A line for each loss, from the top."""
-    for y, loss in enumerate(losses):
-        _dots(panel, y, cells[cells["loss"] == loss], metric, seeds)
-    panel.set_yticks(range(len(losses)), losses)
-    panel.set_ylim(len(losses) - 0.5, -0.5)
-    panel.grid(axis="x")
-
-
-def _dots(panel: Axes, y: int, cell: pd.DataFrame, metric: Metric, seeds: int) -> None:
-    """One line of a dot plot: a point per seed, and the mean with its interval just above."""
-    ((found, n),) = means(cell, [metric.name])
-    if n < seeds or not n:
-        word = f"n = {n} of {seeds}" if n else absence(cell) or "missing"
-        across = panel.get_yaxis_transform()
-        text = panel.text(0.99, y, word, transform=across, ha="right", va="center", fontsize=8, style="italic")
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # over the lines of the bounds
-    if not n:
-        return
-    values = finished(cell)[metric.name].dropna() * metric.factor
-    panel.plot(values, [y + 0.2] * n, "o", color=_POINT, markersize=3.5, alpha=0.7, markeredgewidth=0)
-    mean, half = found.mean * metric.factor, found.half_width * metric.factor
-    ends = None if math.isnan(half) or half == 0 else half
-    panel.errorbar(mean, y - 0.1, xerr=ends, fmt="D", color=_MEAN, markersize=4.5, capsize=2.5)
-
-
-def _bounds(panel: Axes, bounds: pd.DataFrame, backbone: str, dashes: Mapping[str, Any]) -> None:
-    """The floors, and the ceiling of the backbone's grid, as lines across a panel; the grid in its title."""
+def _bounds(panel: Axes, bounds: pd.DataFrame, backbone: str, distance: str, dashes: Mapping[str, Any]) -> list[str]:
+    """The floors, and the ceiling of the backbone's grid, as lines across a panel; the grid's name, if it is known."""
     for floor in records(bounds[bounds["kind"] == "floor"]):
-        panel.axvline(floor["ssim"], color=_FLOOR, linestyle=dashes[floor["name"]], linewidth=1, zorder=0)
-    for ceiling in records(bounds[has_grid(bounds, backbone)]):
-        panel.axvline(ceiling["ssim"], color=_CEILING, linewidth=1.6, zorder=0)
-        panel.set_title(f"{panel.get_title()}, {ceiling['name']}")
-
-
-def _keys() -> list[Line2D]:
-    """What the dots are."""
-    return [
-        Line2D([], [], linestyle="", marker="o", color=_POINT, markersize=3.5, label="one seed"),
-        Line2D([], [], marker="D", color=_MEAN, markersize=4.5, label="mean and 95 % t interval over seeds"),
-    ]
+        panel.axvline(floor[distance], color=FLOOR, linestyle=dashes[floor["name"]], linewidth=1, zorder=0)
+    ceilings = records(bounds[has_grid(bounds, backbone)])
+    for ceiling in ceilings:
+        panel.axvline(ceiling[distance], color=CEILING, linewidth=1.6, zorder=0)
+    return [ceiling["name"] for ceiling in ceilings]

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import safetensors
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from batchcam import resize_maps
@@ -23,15 +19,12 @@ from bench.errors import BenchError
 from bench.names import shown
 from bench.params import Cell
 from bench.report.frames import having, in_order, records
+from bench.report.mosaic import Block, Row, mosaic
 from bench.report.rendering import count
 from bench.report.results import absence, has_grid, means
 
-#: Sequential, even in lightness, and told apart with any kind of colour blindness.
-COLOURS = "magma"
 #: The losses of the overview.
 OVERVIEW = ("ce", "prototype-ssim", "batchcam-ssim")
-_BESIDE = 2.8  # inches for labels and scale
-_GAP, _BLOCK_GAP = 0.06, 0.2  # between two maps, and further between two blocks of rows, in widths of a map
 
 
 class Classes(NamedTuple):
@@ -41,16 +34,6 @@ class Classes(NamedTuple):
     resolution: int
     names: tuple[str, ...]
     prototypes: Tensor
-
-
-class Row(NamedTuple):
-    """One row of a figure: its label, and maps (classes,px,px), or the word in place of them."""
-
-    label: str
-    maps: Tensor | str
-
-
-Block = tuple[str, Sequence[Row]]
 
 
 class Rows(NamedTuple):
@@ -120,7 +103,7 @@ def rows_of(measured: Measured, classes: Classes, backbone: str, losses: Sequenc
     for loss in losses:
         key = Cell(classes.dataset, backbone, loss, classes.resolution)
         cell = having(measured.cells, **key._asdict())
-        maps = _class_means(measured.runs / key.name / "maps.safetensors")
+        maps = read_maps(measured.runs / key.name / "maps.safetensors", "class_means")
         seeds = max(seeds, len(cell))
         ((found, n),) = means(cell, ["class_mean_ssim"])
         if n == 0 or maps is None:
@@ -128,7 +111,7 @@ def rows_of(measured: Measured, classes: Classes, backbone: str, losses: Sequenc
             continue
         grids.append(f"{maps.shape[-2]}×{maps.shape[-1]}")
         short = "" if n == len(cell) else f"\nn = {n} of {len(cell)}"
-        mean = resize_maps(maps.mean(dim=0), classes.resolution)
+        mean = resize_maps(maps.float().mean(dim=0), classes.resolution)
         rows.append(Row(f"{loss}\nSSIM {found.mean:.2f}{short}", mean))
     return Rows(rows, list(dict.fromkeys(grids)), seeds)
 
@@ -143,65 +126,25 @@ def drawn(classes: Classes, blocks: Sequence[Block], title: str, note: str, side
         side: of a map, in inches.
     """
     blocks = [("", [Row("class prototype\n(training mean)", classes.prototypes)]), *blocks]
-    number = len(classes.names)
-    height = sum(len(rows) for _, rows in blocks) * (1 + _GAP) + (len(blocks) - 1) * _BLOCK_GAP
-    figure = Figure(figsize=(_BESIDE + side * number * (1 + _GAP), 1.25 + side * height), layout="constrained")
-    axes = figure.add_subplot()
-    _mosaic(axes, blocks, classes.names, classes.resolution)
-    figure.suptitle(title)
-    scale = ScalarMappable(cmap=COLOURS)
-    scale.set_clim(0, 1)
-    bar = figure.colorbar(scale, ax=axes, shrink=0.6, aspect=30, pad=0.02)
-    bar.set_label("value of map or prototype")
-    figure.supxlabel(note, fontsize=8, color="0.3")
+    scale = "value of map or prototype"
+    figure, _, _ = mosaic(blocks, classes.names, classes.resolution, title, note, side, scale)
     return figure
 
 
-def _mosaic(axes: Axes, blocks: Sequence[Block], class_names: Sequence[str], px: int) -> None:
-    """Rows of maps, one column per class, with a wider gap between blocks: one picture, whose unit is a map's pixel."""
-    gap, block_gap = (max(1, round(share * px)) for share in (_GAP, _BLOCK_GAP))
-    width = len(class_names) * (px + gap) - gap
-    lines, labels, y = [], {}, 0
-    for name, rows in blocks:
-        top = y
-        for row in rows:
-            labels[y + px / 2] = row.label
-            if isinstance(row.maps, str):
-                axes.add_patch(Rectangle((0, y), width, px, facecolor="0.95"))
-                axes.text(width / 2, y + px / 2, row.maps, ha="center", va="center", style="italic")
-                lines.append(np.full((px + gap, width), np.nan))
-            else:
-                apart = np.pad(row.maps.numpy(), ((0, 0), (0, gap), (0, gap)), constant_values=np.nan)
-                lines.append(np.hstack(list(apart))[:, :width])
-            y += px + gap
-        if name:
-            # Left of the tick labels, whose width is that of the longest loss.
-            axes.annotate(
-                name, (0, (top + y - gap) / 2), (-92, 0), textcoords="offset points", rotation=90,
-                ha="center", va="center", fontweight="bold", annotation_clip=False,
-            )  # fmt: skip
-        lines.append(np.full((block_gap, width), np.nan))
-        y += block_gap
-    height = y - block_gap - gap
-    # One image and not one for each map: a figure of eight losses is saved in a third of the time.
-    picture = np.ma.masked_invalid(np.vstack(lines)[:height])
-    axes.imshow(picture, cmap=COLOURS, vmin=0, vmax=1, extent=(0, width, height, 0))
-    axes.set_xticks([c * (px + gap) + px / 2 for c in range(len(class_names))], class_names)
-    axes.set_yticks(list(labels), list(labels.values()))
-    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    axes.spines[:].set_visible(False)
+def read_maps(path: Path, name: str) -> Tensor | None:
+    """A tensor of a cell's maps.safetensors; None if the cell left none.
 
-
-def _class_means(path: Path) -> Tensor | None:
-    """Mean maps of a cell, (seeds,classes,h,w) float32; None if the cell left none."""
+    Raises:
+        BenchError: the file is damaged.
+    """
     if not path.is_file():
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            maps: Tensor = file.get_tensor("class_means").float()
+            found: Tensor = file.get_tensor(name)
     except (safetensors.SafetensorError, OSError) as error:
         raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again") from error
-    return maps
+    return found
 
 
 def _comparison(bounds: pd.DataFrame, classes: Classes, backbone: str) -> str:

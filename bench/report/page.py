@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from bench import params
 from bench.errors import BenchError
 from bench.files import written_aside
+from bench.names import BACKBONES, DATASETS, has_cue
 from bench.params import Cell, Params
-from bench.report import figures, tables, timing_figures, timing_table
+from bench.report import captions, figures, path_figures, shortcut_figures, tables, timing_figures, timing_table
 from bench.report.choice import choose, picked
 from bench.report.claims import page as claims
 from bench.report.claims.evidence import Evidence, Images, Setting
@@ -26,15 +27,16 @@ from bench.report.claims.judge import judge
 from bench.report.claims.rules import RULES
 from bench.report.frames import groups, in_order, records
 from bench.report.rendering import Table, markdown, write
-from bench.report.results import SETTING, finished, read_bounds, read_cells, read_sweep, read_timing
+from bench.report.results import SETTING, finished, read_bounds, read_cells, read_epochs, read_sweep, read_timing
 from bench.statistics import Numbers
 
 
 class Results(NamedTuple):
-    """What a profile measured: cells.csv, bounds.csv, timing.csv and sweep.csv, and where the maps are."""
+    """What a profile measured: cells.csv, epochs.csv, bounds.csv, timing.csv, sweep.csv, and where the maps are."""
 
     profile: Params
     cells: pd.DataFrame
+    epochs: pd.DataFrame
     bounds: pd.DataFrame
     timing: pd.DataFrame
     swept: pd.DataFrame
@@ -54,8 +56,8 @@ class Results(NamedTuple):
 def report(params_path: Path) -> None:
     """Write tables/, figures/, claims.csv, claims.md and README.md into results/<profile>/, each whole or not at all.
 
-    Reads cells.csv, bounds.csv, timing.csv and sweep.csv there, runs/<profile>/*/{maps,images}.safetensors and
-    data/<dataset>.safetensors.
+    Reads cells.csv, epochs.csv, bounds.csv, timing.csv and sweep.csv there, runs/<profile>/*/{maps,images}.safetensors
+    and data/<dataset>.safetensors.
     Raises `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as
     such. Where no cell has any yet, the page says so, and what was timed is shown all the same.
     """
@@ -63,7 +65,8 @@ def report(params_path: Path) -> None:
     cells = read_cells(profile.results / "cells.csv")
     bounds = read_bounds(profile.results / "bounds.csv")
     timing = read_timing(profile.results / "timing.csv")
-    results = Results(profile, cells, bounds, timing, read_sweep(profile.results / "sweep.csv"))
+    epochs, swept = read_epochs(profile.results / "epochs.csv"), read_sweep(profile.results / "sweep.csv")
+    results = Results(profile, cells, epochs, bounds, timing, swept)
     made = list(_tables(results))
     with written_aside(profile.results / "tables") as directory:
         directory.mkdir()
@@ -81,7 +84,7 @@ def report(params_path: Path) -> None:
             verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
     claims.write(verdicts, RULES, profile.results)
     with written_aside(profile.results / "README.md") as page:
-        page.write_text(_page(results, made, sorted(names), claims.overview(verdicts)), "utf-8", newline="\n")
+        page.write_text(_page(results, made, names, claims.overview(verdicts)), "utf-8", newline="\n")
 
 
 def _tables(results: Results) -> Iterator[Table]:
@@ -107,30 +110,43 @@ def _figures(results: Results) -> Iterator[tuple[str, Figure]]:
     yield from timing_figures.drawn(results.timing).items()
     for (dataset, backbone, resolution), here in groups(results.swept, SETTING):
         if len(finished(here)):
-            yield f"front-{dataset}-{backbone}-{resolution}", figures.front(here, choose(here, RULES))
+            yield f"path-{dataset}-{backbone}-{resolution}", path_figures.path(here, choose(here, RULES))
     if results.trained:
         yield from _cell_figures(results)
 
 
 def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
     """What the cells measured."""
-    from bench.report import mean_maps  # with torch, which nothing else here needs
+    from bench.report import example_figures, mean_maps  # with torch, which nothing else here needs
 
     grid = results.profile.grid
+    yield from shortcut_figures.drawn(results.cells, results.epochs)
     for dataset in grid.dataset:
-        yield f"accuracy-{dataset}", figures.accuracy(results.paper, dataset)
+        if not has_cue(dataset):  # with a cue there are four accuracies
+            yield f"accuracy-{dataset}", figures.accuracy(results.paper, dataset)
         yield f"reconstruction-{dataset}", figures.reconstruction(results.paper, results.bounds, dataset)
     measured = mean_maps.Measured(results.profile.runs, results.cells, results.bounds)
-    for (dataset,), of_dataset in groups(results.cells, ["dataset"]):
+    for (dataset,), of_dataset in groups(_with_maps(results.cells), ["dataset"]):
         for classes in mean_maps.classes_of(dataset, in_order(of_dataset, "resolution")):
             here = of_dataset[of_dataset["resolution"] == classes.resolution]
             for (backbone,), of_backbone in groups(here, ["backbone"]):
                 setting = f"{dataset}-{backbone}-{classes.resolution}"
                 yield f"mean-maps-{setting}", mean_maps.of_backbone(measured, classes, backbone)
                 yield f"saliency-{setting}", figures.saliency(of_backbone)
+                tested = results.profile.training[backbone].test_images
+                examples = example_figures.examples(results.profile.runs, of_backbone, tested)
+                if examples is not None:
+                    yield f"examples-{setting}", examples
             # One dataset is enough for an overview, and the largest resolution has the finest maps.
             if grid.cells() and dataset == grid.dataset[0] and classes.resolution == max(grid.resolution):
                 yield "overview", mean_maps.overview(measured, classes, grid.backbone, grid.loss)
+
+
+def _with_maps(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells whose maps have figures: networks without a place for maps have none, nor has every dose of a cue."""
+    plain = cells["backbone"].map(lambda name: BACKBONES[name].group != "check")
+    whole = cells["dataset"].map(lambda name: DATASETS[name].truth == 1)
+    return cells[(plain & whole).astype(bool)]
 
 
 def _by_image(results: Results) -> Images:
@@ -163,12 +179,10 @@ def unpacked(images: Mapping[str, Any]) -> dict[str, Numbers]:
 
 def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdicts: str) -> str:
     """An index in Markdown: the overview, the verdicts, the tables, and every figure."""
-    plots = [name for name in names if name.startswith(("accuracy-", "reconstruction-", "saliency-", "front-"))]
-    timings = [name for name in names if name.startswith("timing-")]
-    maps = [name for name in names if name.startswith("mean-maps-")]
     parts = [
         f"# Results of the profile `{results.profile.profile}`",
-        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `bounds.csv` the floors and ceilings,"
+        "Made by `dvc repro`. `cells.csv` has every seed's numbers, `epochs.csv` what was followed in training,"
+        " `bounds.csv` the floors and ceilings,"
         " `timing.csv` every timing and `sweep.csv` every weight tried; `claims.csv` every test;"
         " `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
     ]
@@ -178,11 +192,7 @@ def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdict
         parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
     parts.append(f"## Claims\n\n{verdicts}\n\nEvery test behind these verdicts: [claims.md](claims.md).")
     parts += [f"## {table.name.capitalize()}\n\n{markdown(table).rstrip()}" for table in made]
-    if plots or timings:
-        parts += ["## Figures", *(f"![{name}](figures/{name}.png)" for name in [*plots, *timings])]
-    if maps:
-        parts.append("Mean map of each class beside its prototype, for every loss:")
-        parts.append("\n".join(f"* [{name}](figures/{name}.png)" for name in maps))
+    parts += captions.section(names)
     return "\n\n".join(parts) + "\n"
 
 

@@ -25,6 +25,7 @@ from bench.names import (
     TORCH_CAM,
     shown,
 )
+from bench.report.drawing import line_through, upright
 from bench.report.frames import in_order, records
 from bench.report.timing_table import GROWN
 
@@ -60,11 +61,13 @@ def _maps(rows: pd.DataFrame, machine: str) -> Figure:
     for axis, (title, here) in zip(axes, panels, strict=True):
         for contender in (FORWARD, *_LOOKS):
             line = here[here["contender"] == contender].sort_values("batch")
-            axis.plot(line["batch"], line["seconds"] / line["batch"] * 1e3, **_line(contender))
-        axis.set(xlabel="batch size", ylabel="ms per image", title=title)
+            axis.plot(line["batch"], line["seconds"] / line["batch"] * 1e3, **_line(contender, len(line)))
+        axis.set(xlabel="batch size", ylabel=upright("ms per image ↓"), title=title)
         _logarithmic(axis, in_order(here.sort_values("batch"), "batch"))
     drawn = [name for name in (FORWARD, *_LOOKS) if name in set(rows["contender"])]
-    return _finished(figure, f"A Grad-CAM map for each image, whole call, {machine}", drawn)
+    return _finished(
+        figure, f"A Grad-CAM map for each image, whole call, {machine}", drawn, int(rows["batch"].nunique())
+    )
 
 
 def _steps(rows: pd.DataFrame, machine: str) -> Figure:
@@ -82,7 +85,7 @@ def _steps(rows: pd.DataFrame, machine: str) -> Figure:
         axis.set_yticks(range(len(losses)), losses)
         axis.set_ylim(len(losses) - 0.5, -0.5)
         axis.set_xlim(min(0.9, axis.get_xlim()[0]), max(1.5, axis.get_xlim()[1]))
-        axis.set(xlabel="time of a step ÷ ce step", title=f"{title}\nbatch {here['batch'].iloc[0]}")
+        axis.set(xlabel="time of a step ÷ ce step ↓", title=f"{title}\nbatch {here['batch'].iloc[0]}")
         axis.grid(axis="x")
     return _finished(figure, f"What a guided training step costs, {machine}", ())
 
@@ -119,24 +122,30 @@ def _growth(rows: pd.DataFrame, machine: str) -> Figure:
             axis: Axes = axes[row, column]
             for contender in GROWN:
                 line = here[here["contender"] == contender]
-                axis.plot(line[varied], line[value] * factor, **_line(contender))
-            axis.set(xlabel=varied, ylabel=f"{label} per call" if column == 0 else None)
+                axis.plot(line[varied], line[value] * factor, **_line(contender, len(line)))
+            axis.set(xlabel=varied, ylabel=upright(f"{label} per call ↓") if column == 0 else None)
             points = here.drop_duplicates(varied)
             # The layer is chosen for the map, and changes with the resolution.
             names = [f"{px}\n{at}" for px, at in zip(points[varied], points["layer"], strict=True)]
             _logarithmic(axis, points[varied].tolist(), names if varied == "resolution" else None)
             axis.set_title(", ".join(f"{name} {base[name]}" for name in others))
     backbone = shown(rows["backbone"].iloc[0])
-    return _finished(figure, f"How the cost of maps grows: {backbone}, {machine}", GROWN)
+    return _finished(
+        figure,
+        f"How the cost of maps grows: {backbone}, {machine}",
+        GROWN,
+        max(int(rows[name].nunique()) for name in base),
+    )
 
 
-def _line(contender: str) -> dict[str, Any]:
-    """How a contender is drawn: the floor as a broad grey band."""
+def _line(contender: str, points: int) -> dict[str, Any]:
+    """How a contender with so many points is drawn: the floor as a broad grey band, and two points without a line."""
+    joined = {"linestyle": line_through(points)}
     if contender == FORWARD:
-        return {"color": _FLOOR_COLOUR, "linewidth": 5, "marker": "o", "alpha": 0.5, "solid_capstyle": "round"}
+        return {"color": _FLOOR_COLOUR, "linewidth": 5, "marker": "o", "alpha": 0.5, "solid_capstyle": "round"} | joined
     colour, marker = _LOOKS[contender]
     strong = contender == EXPLAIN
-    return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.8 if strong else 1.1}
+    return {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.8 if strong else 1.1} | joined
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -150,11 +159,11 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
-def _finished(figure: Figure, title: str, contenders: Sequence[str]) -> Figure:
-    """With a title and, where there are lines, a legend."""
+def _finished(figure: Figure, title: str, contenders: Sequence[str], points: int = 0) -> Figure:
+    """With a title and, where there are contenders, a legend of their lines through so many points."""
     figure.suptitle(title)
     if contenders:
         names = {FORWARD: "forward pass alone (the floor)"}
-        keys = [Line2D([], [], label=names.get(name, name), **_line(name)) for name in contenders]
+        keys = [Line2D([], [], label=names.get(name, name), **_line(name, points)) for name in contenders]
         figure.legend(handles=keys, loc="outside lower center", ncols=5)
     return figure

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from bench.names import METRICS
 from bench.report import figures
 from bench.report.results import means
-from tests.report.collected import bounds, cells_of, chosen, swept
+from tests.report.collected import bounds, cells_of
 from tests.report.drawn import across, bars, nothing_is_cut, points, row_labels
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("kind", ["accuracy", "reconstruction"])
 def test_dot_plot_shows_every_loss_each_seed_and_the_interval(kind: str) -> None:
     cells = cells_of("ce", "batchcam-l2")
-    metric, factor = ("accuracy", 100) if kind == "accuracy" else ("ssim", 1)
+    metric, factor = ("accuracy", 100) if kind == "accuracy" else ("l1", 1)
     with figures.style():
         figure = (
             figures.accuracy(cells, "digits")
@@ -31,7 +32,8 @@ def test_dot_plot_shows_every_loss_each_seed_and_the_interval(kind: str) -> None
     panel = figure.axes[0]
     assert row_labels(panel) == ["ce", "batchcam-l2"]
     assert [(text.get_text(), text.get_position()[1]) for text in panel.texts] == [("failed", 1)]
-    assert panel.get_title().startswith("ResNet-18, 23 px, n = 3")
+    assert any(axes.get_title().startswith("ResNet-18, 23 px") for axes in figure.axes)
+    assert panel.get_xlabel() == ("test accuracy, % ↑" if kind == "accuracy" else "L1 ↓")
     ((found, _),) = means(cells[cells["loss"] == "ce"], [metric])
     (seeds,) = (at for at in map(points, panel.lines) if len(at) == 3)
     assert [x for x, _ in seeds] == pytest.approx((cells[metric].dropna() * factor).tolist())
@@ -39,12 +41,12 @@ def test_dot_plot_shows_every_loss_each_seed_and_the_interval(kind: str) -> None
     assert [x for x, _ in bar] == pytest.approx([found.low * factor, found.high * factor])
 
 
-def test_floors_and_the_grids_own_ceiling_are_lines_of_the_ssim_plot() -> None:
+def test_floors_and_the_grids_own_ceiling_are_lines_for_each_distance() -> None:
     figure = figures.reconstruction(cells_of("ce"), bounds(), "digits")
-    panel = figure.axes[0]
-    # Lines across a panel; the ceiling of SimpleCNN's grid, .7, is not drawn for ResNet-18's.
-    assert across(panel) == [0.4789, 0.4567]
-    assert panel.get_title().endswith("3×3 grid")
+    # Lines across a panel; the ceiling of SimpleCNN's grid is not drawn for ResNet-18's.
+    assert [panel.get_xlabel() for panel in figure.axes] == ["L1 ↓", "L2 ↓", "SSIM ↑"]
+    assert list(map(across, figure.axes)) == [[0.066, 0.03], [0.014, 0.002], [0.4789, 0.4567]]
+    assert figure.axes[1].get_title() == "ResNet-18, 23 px, 3×3 grid, n = 3"
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[2:] == ["floor: global mean image", "ceiling: best map of this grid"]
 
@@ -55,24 +57,21 @@ def test_the_saliency_figure_has_a_panel_for_each_metric_that_was_measured_and_a
         figure = figures.saliency(cells)
         assert nothing_is_cut(figure)
     panels = [panel for panel in figure.axes if panel.get_xlabel()]
-    assert [panel.get_xlabel() for panel in panels] == [
-        "accuracy, true cue, % ↑",
-        "random cue, % ↑",
-        "reversed cue, % ↑",
-        "no cue, % ↑",
-        "reliance, points ↓",
-        "flips, % ↓",
-        "energy on ink ↑",
-        "specificity ↑",
-        "coherence ↑",
-    ]
+    expected = ["flips, % ↓", "energy on ink ↑", "specificity ↑", "coherence ↑"]  # the accuracies are elsewhere
+    assert [panel.get_xlabel() for panel in panels] == expected
     assert figure.get_suptitle() == "digits, ResNet-18, 23 px, n = 3: what the maps show"
-    assert row_labels(panels[0]) == row_labels(panels[3]) == ["ce", "rrr", "batchcam-l2"]  # shared along a row
+    rows = ["the paper's losses", "ce", "batchcam-l2", "baselines", "rrr"]
+    assert row_labels(panels[0]) == row_labels(panels[3]) == rows  # shared along a row
     for panel in panels:
         assert [(text.get_text(), text.get_position()[1]) for text in panel.texts] == [("failed", 2)]
-    seeds = next(at for at in map(points, panels[6].lines) if len(at) == 3)
+    seeds = next(at for at in map(points, panels[1].lines) if len(at) == 3)
     assert [x for x, _ in seeds] == pytest.approx(cells["epg_ink"][:3].tolist())
-    assert across(panels[7]) == [0]
+    assert across(panels[2]) == pytest.approx([cells["specificity"][:3].mean(), 0])  # ce, and a template
+
+
+def test_without_a_cue_the_saliency_figure_begins_with_the_accuracy() -> None:
+    without = {metric.name: None for metric in METRICS.values() if metric.group == "decoy"}
+    assert figures.saliency(cells_of("ce").assign(**without)).axes[0].get_xlabel() == "accuracy, % ↑"
 
 
 def test_the_saliency_figure_of_cells_without_results_says_so() -> None:
@@ -80,33 +79,12 @@ def test_the_saliency_figure_of_cells_without_results_says_so() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["failed"]
 
 
-def test_the_front_goes_through_the_weights_of_each_loss_and_rings_the_chosen_one() -> None:
-    with figures.style():
-        figure = figures.front(swept(), chosen())
-        assert nothing_is_cut(figure)
-    left, right = figure.axes[:2]
-    assert (left.get_ylabel(), right.get_ylabel()) == ("specificity ↑", "energy on ink ↑")
-    lines = {line.get_label(): [x for x, _ in points(line)] for line in left.lines if len(points(line)) > 1}
-    # In the order of the weights; rrr at 1 has a seed that failed, and what is left of it is no mean of both. What is
-    # more than 3 points below the best is not shown: hint, and prototype-l1 at 10.
-    assert list(lines) == ["prototype-l1"]
-    assert lines["prototype-l1"] == pytest.approx([93, 90.5])
-    rings = [points(line)[0][0] for line in left.lines if line.get_marker() == "o"]
-    assert rings == pytest.approx([90.5, 93])
-    heights = [points(line)[0][1] for line in right.lines if line.get_marker() == "o"]
-    assert heights == pytest.approx([0.905 / 2, 0.465])
-    assert [text.get_text() for text in left.texts] == ["1", "0.1"]
-    title = (
-        "digits, SimpleCNN, 23 px: accuracy against maps, weights 0.1, 1, 10; not shown where accuracy is more than 3"
-    )
-    assert figure.get_suptitle().startswith(title)
-
-
 #: Draws and saves; run here and in a process of its own.
 DRAWING = """
 import torch
 from bench.report import figures
-from bench.report.mean_maps import Classes, Row, drawn
+from bench.report.mean_maps import Classes, drawn
+from bench.report.mosaic import Row
 with figures.style():
     maps = torch.rand(2, 23, 23, generator=torch.Generator().manual_seed(0))
     rows = [Row("ce ±×", maps), Row("prototype-l1", "missing")]

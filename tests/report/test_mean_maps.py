@@ -7,7 +7,8 @@ import safetensors.torch
 import torch
 
 from bench.report.figures import style
-from bench.report.mean_maps import Classes, Measured, Row, drawn, paper_figure, rows_of
+from bench.report.mean_maps import Classes, Measured, drawn, paper_figure, rows_of
+from bench.report.mosaic import Row
 from tests.report.collected import bounds, cells_of
 from tests.report.drawn import nothing_is_cut, pixels, row_labels, words
 

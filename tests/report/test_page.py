@@ -1,6 +1,7 @@
 """The whole report of a profile."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from batchcam import resize_maps
 from bench.cell.data import PARTS
 from bench.errors import BenchError
 from bench.report import figures, page
+from bench.report.collect import EPOCHS
 from bench.report.results import means
 from bench.report.timing_rows import COLUMNS
 from tests.report.collected import bounds, cells_of, swept
@@ -48,10 +50,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bounds().to_csv(results / "bounds.csv", index=False)
     pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
     swept().iloc[:0].to_csv(results / "sweep.csv", index=False)
+    pd.DataFrame(columns=EPOCHS).to_csv(results / "epochs.csv", index=False)
     for loss in LOSSES:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)
-        safetensors.torch.save_file({"class_means": MAPS.repeat(1, 5, 1, 1)}, run / "maps.safetensors")
+        maps = {name: MAPS.repeat(1, 5, 1, 1) for name in ("class_means", "examples")}
+        safetensors.torch.save_file(maps | {"example_indices": torch.arange(10)}, run / "maps.safetensors")
         by_image = {name: torch.rand(3, 20) for name in ("epg_ink", "specificity")}
         by_image |= {"correct": torch.full((3, 5), 170, dtype=torch.uint8), "tested": torch.full((3,), 40)}
         safetensors.torch.save_file(by_image, run / "images.safetensors")
@@ -126,13 +130,24 @@ def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: p
     results = next((tree / "results").iterdir())
     cells_of("ce").assign(dataset="decoy_digits").to_csv(results / "cells.csv", index=False)
     swept().to_csv(results / "sweep.csv", index=False)
+    followed = {"dataset": "decoy_digits", "backbone": "resnet18", "loss": "ce", "resolution": 23, "seed": 0}
+    pd.DataFrame([{**followed, "epoch": 1, "true_accuracy": 0.9, "decoy_accuracy": 0.8}]).to_csv(
+        results / "epochs.csv", index=False
+    )
     runs = next((tree / "runs").iterdir())
     (runs / "digits-resnet18-ce-23").rename(runs / "decoy_digits-resnet18-ce-23")
-    (tree / "data/digits.safetensors").rename(tree / "data/decoy_digits.safetensors")
+    prepared = safetensors.torch.load_file(tree / "data/digits.safetensors")
+    shown = {"shown": 255, "corners": 0}
+    cues = {f"{split}_{k}": torch.full((40,), v, dtype=torch.uint8) for split in PARTS for k, v in shown.items()}
+    about = {"about": json.dumps({"class_names": [str(c) for c in range(10)]})}
+    safetensors.torch.save_file(prepared | cues, tree / "data/decoy_digits.safetensors", about)
     page.report(tree / "params.yaml")
     setting = "decoy_digits-resnet18-23"
-    assert set(drawn) == {"front-digits-simple_cnn-23", f"mean-maps-{setting}", f"saliency-{setting}"}
+    kinds = ("conditions", "epochs", "mean-maps", "saliency", "examples")
+    assert set(drawn) == {"path-digits-simple_cnn-23", *(f"{kind}-{setting}" for kind in kinds)}
     text = (results / "README.md").read_text("utf-8")
+    for name in drawn:
+        assert f"(figures/{name}.png)" in text
     assert "Maps on decoy digits, 23 px" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| hint") and "84.00" in line]
     assert line.endswith("0.1 (none competes) (the cells have 1) |")
