@@ -21,6 +21,20 @@ _DOTS = (
 #: In the order of the page. "overview" stands at its top.
 KINDS = (
     Kind(
+        "effects",
+        "What each loss changes",
+        "Does it work, and at what price? A line is a loss, its square the difference to `ce` with its interval; the"
+        " arrow at each axis is the better direction. A loss is competitive in accuracy where its interval stays"
+        " right of the band's left edge. `the method` is the loss that the validation split picked.",
+    ),
+    Kind(
+        "contrasts",
+        "Losses against their controls",
+        "Is it the class in the target that does it? A control differs from the loss above it in its target alone, or"
+        " knows no map. Where the whole interval lies within the band, the two are equivalent; where it only"
+        " crosses 0, nothing can be said.",
+    ),
+    Kind(
         "conditions",
         "Accuracy by what the cue says",
         "How much of the accuracy is the shortcut? A model that reads the digit alone has one accuracy in all four"

@@ -21,10 +21,12 @@ from bench.names import BACKBONES, DATASETS, has_cue
 from bench.params import Cell, Params
 from bench.report import captions, figures, path_figures, shortcut_figures, tables, timing_figures, timing_table
 from bench.report.choice import choose, picked
+from bench.report.claims import effects
 from bench.report.claims import page as claims
 from bench.report.claims.evidence import Evidence, Images, Setting
 from bench.report.claims.judge import judge
 from bench.report.claims.rules import RULES
+from bench.report.forest_figures import forest
 from bench.report.frames import groups, in_order, records
 from bench.report.rendering import Table, markdown, write
 from bench.report.results import SETTING, finished, read_bounds, read_cells, read_epochs, read_sweep, read_timing
@@ -82,6 +84,12 @@ def report(params_path: Path) -> None:
             picks = picked(results.swept, choose(results.swept, RULES), RULES)
             method = {Setting(*setting): loss for setting, loss in picks.items()}
             verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
+            for name, title, rows in effects.effects(verdicts, RULES):
+                save(name, forest(rows, title, "margin of what counts as competitive"))
+                names.append(name)
+            for name, title, rows in effects.contrasts(verdicts, RULES):
+                save(name, forest(rows, title, "band of equivalence"))
+                names.append(name)
     claims.write(verdicts, RULES, profile.results)
     with written_aside(profile.results / "README.md") as page:
         page.write_text(_page(results, made, names, claims.overview(verdicts)), "utf-8", newline="\n")
