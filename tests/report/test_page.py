@@ -89,7 +89,8 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
         f"{table}.{ending}" for table in ("accuracy", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
     ]
     plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
-    assert set(drawn) == plots | {"saliency-digits-resnet18-23", "mean-maps-digits-resnet18-23", "overview"}
+    kinds = ("saliency", "mean-maps", "effects")
+    assert set(drawn) == plots | {f"{kind}-digits-resnet18-23" for kind in kinds} | {"overview"}
     text = (results / "README.md").read_text("utf-8")
     verdicts = pd.read_csv(results / "claims.csv")
     improves = verdicts[(verdicts["claim"] == "accuracy improves") & (verdicts["dataset"] == "digits")]

@@ -1,0 +1,74 @@
+"""The frames of the forest plots: each effect in its unit, with the margin it is judged by."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from bench.report.claims.effects import contrasts, effects
+from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import METHOD
+from tests.report.claims.synthetic import (
+    BEYOND,
+    COMPETITIVE,
+    CONTROLS,
+    DECLARED,
+    FAMILY,
+    IN,
+    clean,
+    decoyed,
+    judged,
+    results,
+    row,
+)
+
+RULES = DECLARED._replace(equivalence={"accuracy": 0.05})
+
+
+def test_effects_are_those_of_the_losses_in_the_unit_of_the_metric() -> None:
+    found = {name: frame for name, _, frame in effects(clean(), DECLARED)}
+    assert list(found) == [f"effects-{kind}-simple_cnn-23" for kind in ("up", "down", "flat")]
+    up = found["effects-up-simple_cnn-23"]
+    assert set(up["label"]) == set(FAMILY)
+    accuracy = up[(up["panel"] == "accuracy, %") & (up["label"] == "batchcam-l1")].iloc[0]
+    judged_so = row(clean(), COMPETITIVE, "batchcam-l1", dataset="up")
+    assert accuracy["estimate"] == pytest.approx(100 * judged_so["estimate"])
+    assert accuracy["low"] == pytest.approx(100 * judged_so["low"])
+    assert (accuracy["high"], accuracy["margin"], accuracy["better"]) == (math.inf, 2, "more")  # one-sided
+    ssim = up[(up["panel"] == "SSIM") & (up["label"] == "batchcam-l1")].iloc[0]
+    assert ssim[["estimate", "low", "high"]].tolist() == pytest.approx(
+        row(clean(), IN[2], "batchcam-l1", dataset="up")[["estimate", "low", "high"]].tolist()
+    )
+    assert math.isnan(ssim["margin"])
+    assert up["panel"].nunique() <= 4
+
+
+def test_what_validation_picked_has_a_line_of_its_own() -> None:
+    picked = {Setting("up", "simple_cnn", 23): "batchcam-l1"}
+    ((_, _, frame),) = effects(judged(results("up", "up"), picked=picked), DECLARED)
+    assert set(frame["label"]) == {*FAMILY, METHOD}
+
+
+def test_contrasts_stand_below_the_loss_that_they_are_held_against() -> None:
+    made = judged(results("flat", "up", ["accuracy"]), rules=RULES)
+    ((name, title, frame),) = contrasts(made, RULES)
+    assert (name, title) == ("contrasts-up-simple_cnn-23", "up, SimpleCNN, 23 px: losses against their controls")
+    assert frame["label"].tolist() == [f"− {control}" for control in CONTROLS]
+    assert set(frame["group"]) == {"prototype-ssim"}
+    assert frame["margin"].tolist() == [5, 5]
+    assert set(frame["verdict"]) == {"equivalent"}
+    pair = row(made, f"{BEYOND} blob-ssim: accuracy", "prototype-ssim − blob-ssim")
+    assert frame.iloc[1]["estimate"] == pytest.approx(100 * pair["estimate"])
+
+
+def test_a_setting_without_results_has_no_plot() -> None:
+    made = judged(results("up", "up", ["accuracy"]).assign(status="missing"))
+    assert not list(effects(made, DECLARED))
+    assert not list(contrasts(made, DECLARED))
+
+
+def test_on_decoys_the_panels_are_about_decoys() -> None:
+    frames: list[pd.DataFrame] = [frame for _, _, frame in effects(decoyed(), DECLARED)]
+    assert set(frames[0]["panel"]) == {"accuracy, true cue, %", "reliance, points", "flips, %", "decoy mass, %"}
+        "energy on ink"
+    } | {"coherence"}
