@@ -70,5 +70,3 @@ def test_a_setting_without_results_has_no_plot() -> None:
 def test_on_decoys_the_panels_are_about_decoys() -> None:
     frames: list[pd.DataFrame] = [frame for _, _, frame in effects(decoyed(), DECLARED)]
     assert set(frames[0]["panel"]) == {"accuracy, true cue, %", "reliance, points", "flips, %", "decoy mass, %"}
-        "energy on ink"
-    } | {"coherence"}
