@@ -154,6 +154,20 @@ def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: p
     assert line.endswith("0.1 (none competes) (the cells have 1) |")
 
 
+def test_doses_and_networks_without_a_place_for_maps_have_no_figures_of_maps(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = unsaved(monkeypatch)
+    results = next((tree / "results").iterdir())
+    others = [cells_of("ce").assign(dataset="decoy_mnist_90"), cells_of("ce").assign(backbone="perceptron")]
+    pd.concat([cells_of("ce"), *others]).to_csv(results / "cells.csv", index=False)
+    for dataset, backbone in (("decoy_mnist_90", "resnet18"), ("digits", "perceptron")):
+        shutil.copytree("runs/quick/digits-resnet18-ce-23", f"runs/quick/{dataset}-{backbone}-ce-23")
+    page.report(tree / "params.yaml")
+    maps = {name for name in drawn if name.startswith(("mean-maps", "saliency", "examples"))}
+    assert maps == {"mean-maps-digits-resnet18-23", "saliency-digits-resnet18-23"}
+
+
 def test_damaged_metrics_of_images_are_one_sentence(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unsaved(monkeypatch)
     path = Path("runs/quick/digits-resnet18-ce-23/images.safetensors")

@@ -82,3 +82,12 @@ def test_a_step_is_drawn_beside_its_name_from_end_to_end_of_its_interval(table: 
     assert (low, high) == (2, 8)
     labels = {tick: label.get_text() for tick, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)}
     assert labels[y] == "prototype-l1"
+
+
+@pytest.mark.parametrize("batches", [(8, 32), (2, 8, 32)])
+def test_there_is_no_line_through_two_batch_sizes(table: pd.DataFrame, batches: tuple[int, ...]) -> None:
+    maps = table[table["kind"] == "maps"]
+    figure = timing_figures.drawn(pd.concat([maps.assign(batch=batch) for batch in batches]))["timing-maps-cpu"]
+    styles = {line.get_linestyle() for axis in figure.axes for line in axis.lines if len(points(line)) > 1}
+    keys = {line.get_linestyle() for line in figure.legends[0].get_lines()}
+    assert styles == keys == {"None" if len(batches) == 2 else "-"}
