@@ -26,7 +26,7 @@ def test_every_loss_is_a_regulariser_but_cross_entropy_alone() -> None:
 
 def test_what_a_sweep_measures_and_a_rule_names_exists() -> None:
     assert set(SWEPT_METRICS) <= {*METRICS, "objective"}
-    assert {RULES.baseline, RULES.controlled, *RULES.family, *RULES.controls} <= set(LOSSES)
+    assert {RULES.baseline, *RULES.family, *RULES.controls, *RULES.controls.values()} <= set(LOSSES)
     assert set(RULES.accuracy_margin) == {base(name) for name in DATASETS}
 
 

@@ -5,15 +5,15 @@ import gc
 import re
 import weakref
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from toys import hooks
 
 import batchcam
+from tests.toys import hooks
 
 TEXT = (Path(__file__).parents[2] / "docs" / "your-own-loop.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^```python (\w+)\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE))
@@ -50,12 +50,12 @@ class Recorder(torch.optim.SGD):
         self.steps.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters])
 
 
-def setting(dtype: torch.dtype = torch.float64, batches: int = 2) -> dict[str, object]:
+def setting(dtype: torch.dtype = torch.float64, batches: int = 2) -> dict[str, Any]:
     """The names that the page's blocks use: batches of four images, a step for each."""
     torch.manual_seed(0)
     model = Net().to(dtype)
     images, labels = torch.rand(4 * batches, 1, SIDE, SIDE, dtype=dtype), torch.arange(4 * batches) % NUM_CLASSES
-    names: dict[str, object] = {
+    names: dict[str, Any] = {
         "model": model,
         "layer": model.backbone[-1],
         "regularizer": batchcam.PrototypeLoss(batchcam.class_prototypes(images, labels, NUM_CLASSES), distance="l2"),
@@ -79,7 +79,7 @@ def plain_maps(model: Net, depth: int, images: torch.Tensor, labels: torch.Tenso
 
 
 def plain_gradients(
-    names: dict[str, object], images: torch.Tensor, labels: torch.Tensor, depths: tuple[int, ...] = (3,)
+    names: dict[str, Any], images: torch.Tensor, labels: torch.Tensor, depths: tuple[int, ...] = (3,)
 ) -> list[torch.Tensor]:
     """Of the guided loss, with `plain_maps`."""
     model = copy.deepcopy(names["model"])
@@ -91,21 +91,21 @@ def plain_gradients(
     return [next(found) if p.requires_grad else torch.zeros_like(p) for p in model.parameters()]
 
 
-def expected_steps(names: dict[str, object]) -> list[list[torch.Tensor]]:
+def expected_steps(names: dict[str, Any]) -> list[list[torch.Tensor]]:
     return [plain_gradients(names, images, labels) for images, labels in names["loader"]]
 
 
 class Saved:
     """A tensor that a graph keeps; it lives as long as the graph."""
 
-    alive: ClassVar = weakref.WeakSet()
+    alive: ClassVar[weakref.WeakSet["Saved"]] = weakref.WeakSet()
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
         Saved.alive.add(self)
 
 
-def run(recipe: str, names: dict[str, object]) -> None:
+def run(recipe: str, names: dict[str, Any]) -> None:
     """Run the block as it stands on the page; what its graphs keep is counted."""
     code = compile(RECIPES[recipe], f"docs/your-own-loop.md: {recipe}", "exec")
     Saved.alive.clear()
@@ -126,7 +126,7 @@ def graphs() -> int:
     return sum(type(thing) is torch.Tensor and thing.grad_fn is not None for thing in gc.get_objects())
 
 
-def leave(names: dict[str, object], model: nn.Module) -> None:
+def leave(names: dict[str, Any], model: nn.Module) -> None:
     """No hook is left on the model, and no graph once the names of the page are gone."""
     assert hooks(model) == 0
     before = names["graphs before"]

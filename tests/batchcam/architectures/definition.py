@@ -81,6 +81,7 @@ def grad_cam(
         keep.output.retain_grad()
         score.backward()
         model.zero_grad()
+        assert keep.output.grad is not None
         A, gradient = arranged(layout, keep.output.detach()), arranged(layout, keep.output.grad)
         cam = torch.zeros_like(A[0, 0])
         for k in range(A.shape[1]):

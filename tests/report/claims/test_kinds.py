@@ -3,7 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import (
+
+from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import ALL, METHOD, OVERALL
+from bench.report.frames import having
+from bench.statistics import holm
+from tests.report.claims.synthetic import (
     ACCURACY,
     BEYOND,
     CLEAN,
@@ -43,11 +48,6 @@ from synthetic import (
     wiggle,
     with_differences,
 )
-
-from bench.report.claims.evidence import Setting
-from bench.report.claims.verdict import ALL, METHOD, OVERALL
-from bench.report.frames import having
-from bench.statistics import holm
 
 
 @pytest.mark.parametrize("kind", EFFECT)
