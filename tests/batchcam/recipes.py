@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from toys import hooks
 
 import batchcam
+from tests.toys import hooks
 
 TEXT = (Path(__file__).parents[2] / "docs" / "your-own-loop.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^```python (\w+)\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE))

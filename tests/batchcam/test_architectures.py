@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures.__main__ import key
-from architectures.compare import compare
-from architectures.definition import grad_cam
-from architectures.judge import wrong
-from architectures.peers import compare_peer
-from architectures.rows import ROWS
-from architectures.table import summary
-from toys import Apply, batch, toy
 
 from batchcam import cam
+from tests.batchcam.architectures.__main__ import key
+from tests.batchcam.architectures.compare import compare
+from tests.batchcam.architectures.definition import grad_cam
+from tests.batchcam.architectures.judge import wrong
+from tests.batchcam.architectures.peers import compare_peer
+from tests.batchcam.architectures.rows import ROWS
+from tests.batchcam.architectures.table import summary
+from tests.toys import Apply, batch, toy
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 FAST = [row for row in ROWS if row.fast]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from recipes import RECIPES, SIDE, TEXT, expected_steps, leave, plain_gradients, run, setting
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
-from toys import Apply, hooks, relative_error
 
 import batchcam
+from tests.batchcam.recipes import RECIPES, SIDE, TEXT, expected_steps, leave, plain_gradients, run, setting
+from tests.toys import Apply, hooks, relative_error
 
 
 def test_every_block_is_run_by_a_test():

@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -64,7 +64,8 @@ def main(jobs: Annotated[int, typer.Option(help="Rows side by side, one thread e
 
 def key(row: Row) -> str:
     """Of all that the row says to compare, the same in every process."""
-    said = (*row._replace(layout=None, fast=False), row.layout and row.layout.name)
+    layout: Any = row.layout and row.layout.name
+    said = row._replace(layout=layout, fast=False)
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 

@@ -41,9 +41,8 @@ def disturb(model: nn.Module) -> nn.Module:
                 parameter.add_(torch.empty_like(parameter).uniform_(-0.3, 0.3))
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                assert module.running_var is not None
-                module.running_mean.uniform_(-0.3, 0.3)
-                module.running_var.uniform_(0.5, 2)
+                module.get_buffer("running_mean").uniform_(-0.3, 0.3)
+                module.get_buffer("running_var").uniform_(0.5, 2)
     return model
 
 
