@@ -1,6 +1,7 @@
 """The figure of single images: the images that a cell was tested on, with their own maps and the patch where it is."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,9 @@ def drawn(cells: pd.DataFrame, test_images: int | None = None) -> Figure:
 
 def cells(dataset: str = "decoy_mnist", **by_loss: list[str]) -> pd.DataFrame:
     statuses = by_loss or {"ce": ["ok"] * 2}
-    return pd.DataFrame([row for loss, of in statuses.items() for row in rows(loss, of, dataset, "simple_cnn")])
+    return pd.DataFrame(
+        [row for loss, of in statuses.items() for row in rows(loss.replace("_", "-"), of, dataset, "simple_cnn")]
+    )
 
 
 def here(axes: Axes, row: int, column: int) -> tuple[int, int]:
@@ -85,7 +88,8 @@ def test_each_image_stands_above_its_maps_with_the_patch_outlined_in_both(test_i
     tested = subset(split("decoy_mnist"), test_images)
     maps, strip = axes.images
     assert strip.get_extent()[3] == here(axes, 0, 0)[0]
-    outlines = {(round(p.get_x(), 3), round(p.get_y(), 3)) for p in axes.patches}
+    patches: list[Any] = list(axes.patches)
+    outlines = {(round(p.get_x(), 3), round(p.get_y(), 3)) for p in patches}
     assert len(outlines) == 20
     for c in range(10):
         (i, *_) = (tested.labels == c).nonzero()[:, 0].tolist()
@@ -114,7 +118,7 @@ def test_losses_stand_by_group_with_their_decoy_mass_and_what_is_missing_is_told
     for loss in ("ce", "hint", "blob-ssim"):
         left("decoy_mnist", loss, None)
     two = ["ok"] * 2
-    found = cells(hint=two, ce=two, **{"noise-ssim": ["failed: NaN"] * 2, "blob-ssim": ["stale"] * 2, "rrr": two})
+    found = cells("decoy_mnist", hint=two, ce=two, noise_ssim=["failed: NaN"] * 2, blob_ssim=["stale"] * 2, rrr=two)
     found["decoy_mass"] = found["decoy_mass"].where(found["status"] != "ok", 0.0312)
     axes = drawn(found).axes[0]
     mass = "\ndecoy mass 3.1 %"

@@ -35,7 +35,7 @@ def bands(panel: Axes) -> list[tuple[float, float, float, float]]:
     """(x0, y0, x1, y1) of each band of a margin."""
     found = [path.vertices for drawn in panel.collections for path in drawn.get_paths()]
     corners = [np.asarray(vertices) for vertices in found]
-    return [(*map(float, vertices.min(0)), *map(float, vertices.max(0))) for vertices in corners]
+    return [(float(v[:, 0].min()), float(v[:, 1].min()), float(v[:, 0].max()), float(v[:, 1].max())) for v in corners]
 
 
 def verdicts(panel: Axes) -> list[tuple[str, float]]:

@@ -49,6 +49,12 @@ def rings(panel: Axes, colour: str = ".1") -> list[tuple[float, float]]:
     return marked(panel, marker="o", markersize=10, markeredgecolor=colour)
 
 
+def bands(panel: Axes) -> list[Any]:
+    """The translucent patches of a panel."""
+    patches: list[Any] = list(panel.patches)
+    return [patch for patch in patches if patch.get_facecolor()[3] < 1]
+
+
 def test_accuracy_and_objective_go_through_the_weights_and_the_chosen_one_is_ringed() -> None:
     tried = swept().assign(objective=lambda frame: 1 / (1 + frame["weight"]))
     figure, panels = drawn(tried)
@@ -59,7 +65,7 @@ def test_accuracy_and_objective_go_through_the_weights_and_the_chosen_one_is_rin
     # ce has .91 and a standard error of .01: at 1 prototype-l1 has .905, and a lower objective than at .1.
     assert rings(upper) == [(1, pytest.approx(90.5))]
     assert rings(lower) == [(1, pytest.approx(0.5))]
-    (band,) = (patch for patch in upper.patches if patch.get_facecolor()[3] < 1)
+    (band,) = bands(upper)
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((90, 92))
     bars = [points(line) for line in upper.lines if line.get_marker() == "None"]
     half = T * 1.5  # by hand, at weight 1: 89 and 92, s = 3 / √2, half-width t · s / √2
@@ -95,13 +101,13 @@ def test_there_is_no_line_through_two_weights_and_no_interval_of_one_seed() -> N
 
 
 def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
-    figure, _ = drawn(swept()[lambda frame: frame["loss"].isin(["ce", "prototype-l1"])])
+    figure, _ = drawn(swept().query("loss in ['ce', 'prototype-l1']"))
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {"the paper's losses", "ce: mean ± one standard error", "chosen weight"}
 
 
 def test_a_sweep_without_its_baseline_is_drawn_without_the_band() -> None:
-    _, panels = drawn(swept()[lambda frame: frame["loss"] == "prototype-l1"])
+    _, panels = drawn(swept().query("loss == 'prototype-l1'"))
     upper, _ = panels["prototype-l1"]
-    assert not [patch for patch in upper.patches if patch.get_facecolor()[3] < 1]
+    assert not bands(upper)
     assert all(math.isfinite(end) for end in upper.get_ylim())

@@ -3,6 +3,7 @@
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def test_reliance_has_a_panel_for_each_loss_with_the_baseline_in_it() -> None:
     assert panels[0].get_ylim() == panels[1].get_ylim()
     assert figure.get_suptitle().startswith("decoy MNIST, SimpleCNN, 23 px, n = 1 to 2")
     # By hand, after the third: 6 and 12 points, mean 9, s = 6 / √2, t = 12.706205, half-width t · s / √2.
-    band = panels[1].collections[1].get_paths()[0].vertices
+    band = np.asarray(panels[1].collections[1].get_paths()[0].vertices)
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((9 - 12.706205 * 3, 9 + 12.706205 * 3))
 
 
