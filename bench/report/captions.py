@@ -14,8 +14,9 @@ class Kind(NamedTuple):
 
 
 _DOTS = (
-    "Small points are seeds, the diamond is their mean with its 95 % t interval; a single seed is a plain point. Losses"
-    " are compared seed by seed in the claims, not by whether intervals overlap."
+    "In dot plots, small points are seeds, the diamond is their mean with its 95 % t interval; a single seed is a plain"
+    " point. An arrow at an axis is the better direction. Losses are compared seed by seed in the claims, not by"
+    " whether intervals overlap."
 )
 
 #: In the order of the page. "overview" stands at its top.
@@ -37,12 +38,11 @@ KINDS = (
     Kind(
         "conditions",
         "Accuracy by what the cue says",
-        "How much of the accuracy is the shortcut? A model that reads the digit alone has one accuracy in all four"
+        "How much of the accuracy is the shortcut? A model that reads the object alone has one accuracy in all four"
         " conditions. One that reads the cue falls from the first panel to the second (a random cue) and further in the"
         " third (a cue from the other end of the scale); its reliance is the fall from the first to the second. A loss"
         " helps where its reliance lies left of the grey band of `ce`, and costs something where its accuracy with a"
-        " true cue does. That it is the class which helps can be said only if the controls do not do as well."
-        f" {_DOTS}",
+        " true cue does. That it is the class which helps can be said only if the controls do not do as well.",
     ),
     Kind(
         "epochs",
@@ -65,20 +65,20 @@ KINDS = (
         " show need not hold for others, so the label has the mean over test images and seeds. A map that leaves the"
         " patch does not say that the prediction does: see the reliance above.",
     ),
-    Kind("accuracy", "Accuracy", f"Does a loss cost accuracy, or gain some? Mind the scale of each panel. {_DOTS}"),
+    Kind("accuracy", "Accuracy", "Does a loss cost accuracy, or gain some? Mind the scale of each panel."),
     Kind(
         "reconstruction",
         "How near the maps come to the class",
         "A map is worth something where it beats every floor, which are maps that know nothing of the image: the"
-        " strongest is mostly the mean of all images. No map of the network's grid can pass the ceiling."
-        f" The arrow at each axis is the better direction. {_DOTS}",
+        " strongest is mostly the mean of all images. No map of the network's grid can pass the ceiling.",
     ),
     Kind(
         "saliency",
         "What the maps show",
-        "Where a map's mass lies, how much it says of this image rather than of its class (specificity: 0 for a"
-        " template), whether it is in one piece, and whether the pixels that it names matter to the prediction (ROAD)."
-        f" The grey band is `ce`, the dashed line chance. {_DOTS}",
+        "How many predictions change when the cue alone does (flips), where a map's mass lies, how much it says of this"
+        " image rather than of its class (specificity: 0 for a template), whether it is in one piece, and whether the"
+        " pixels that it names matter to the prediction (ROAD)."
+        " The grey band is `ce`, the dashed line chance.",
     ),
     Kind(
         "path",
@@ -101,4 +101,4 @@ def section(names: Sequence[str]) -> list[str]:
             parts += [f"### {kind.heading}", *([kind.caption] if kind.caption else [])]
             links = [f"[{name}](figures/{name}.png)" for name in here]
             parts += ["\n".join(f"* {link}" for link in links)] if kind.linked else [f"!{link}" for link in links]
-    return ["## Figures", *parts] if parts else []
+    return ["## Figures", _DOTS, *parts] if parts else []

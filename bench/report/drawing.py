@@ -16,6 +16,8 @@ from bench.statistics import Interval
 
 POINT, MEAN, FLOOR, CEILING, REFERENCE = "#56B4E9", "#0B3C5D", "#8A8A8A", "#D55E00", "#5A5A5A"
 DASHES: list[Any] = ["solid", (0, (6, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1))]
+#: Where lines across a panel lie: above the grid, which would hide them, and below the points.
+LINES = 1
 #: Group of losses → heading and colour (Okabe and Ito's palette, for any kind of colour blindness).
 GROUPS = {
     "paper": ("the paper's losses", "#0072B2"),
@@ -97,6 +99,7 @@ def dot_plot(panel: Axes, blocks: Sequence[Block], metric: Metric) -> None:
         panel.axhspan(y - 0.5, y + 0.5, color="0.96", zorder=0)
     panel.set_ylim(len(labels) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
+    panel.locator_params(axis="x", nbins=5)
     panel.grid(axis="x")
 
 
@@ -162,7 +165,7 @@ def reference(panel: Axes, cells: pd.DataFrame, metric: Metric) -> None:
         return
     if found.half_width > 0:
         panel.axvspan(found.low * metric.factor, found.high * metric.factor, color=REFERENCE, alpha=0.12, zorder=0)
-    panel.axvline(found.mean * metric.factor, color=REFERENCE, linewidth=1, zorder=0)
+    panel.axvline(found.mean * metric.factor, color=REFERENCE, linewidth=1, zorder=LINES)
 
 
 def reference_key() -> Line2D:

@@ -16,10 +16,9 @@ from batchcam import resize_maps
 from bench.cell import cues, data, decoys, images
 from bench.names import METRICS, has_cue, shown
 from bench.params import Cell
-from bench.report.drawing import GROUPS, by_group
 from bench.report.frames import having, in_order, records
 from bench.report.mean_maps import read_maps
-from bench.report.mosaic import Block, Places, Row, mosaic
+from bench.report.mosaic import Block, Places, Row, blocks_by_group, mosaic
 from bench.report.results import absence, finished, means
 
 _OUTLINE = "#00E5FF"  # neither among the map's colours nor grey
@@ -68,10 +67,9 @@ def examples(runs: Path, cells: pd.DataFrame, test_images: int | None) -> Figure
         return None
     found = examples_of(setting.dataset, setting.resolution, test_images, indices)
     px, headings = setting.resolution, [f"{own}\n“{cue}”" for own, cue in zip(found.classes, found.cues, strict=True)]
-    blocks: list[Block] = [("", [Row("test image\n(class, “cue”)", torch.full((len(headings), px, px), torch.nan))])]
-    for group, losses in by_group(files).items():
-        rows = [_row(files[loss], having(cells, loss=loss), px) for loss in losses]
-        blocks.append((GROUPS[group][0] if len(rows) > 1 else "", rows))
+    first = Row("test image\n(class, “cue”)", torch.full((len(headings), px, px), torch.nan))
+    rows = {loss: _row(path, having(cells, loss=loss), px) for loss, path in files.items()}
+    blocks: list[Block] = [("", [first]), *blocks_by_group(rows)]
     title = f"{shown(setting.dataset)}, {shown(setting.backbone)}, {px} px: single test images and their maps by loss"
     figure, axes, places = mosaic(blocks, headings, px, title, _note(found), _SIDE, "value of the map")
     axes.tick_params(axis="x", labelsize=7)

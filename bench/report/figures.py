@@ -25,6 +25,7 @@ from bench.report.drawing import (
     CEILING,
     DASHES,
     FLOOR,
+    LINES,
     blocks_of,
     dot_plot,
     height_of,
@@ -153,7 +154,7 @@ def saliency(cells: pd.DataFrame) -> Figure:
         dot_plot(panel, blocks, metric)
         reference(panel, cells, metric)
         if metric.chance is not None:
-            panel.axvline(metric.chance, color=CEILING, linestyle=DASHES[1], linewidth=1, zorder=0)
+            panel.axvline(metric.chance, color=CEILING, linestyle=DASHES[1], linewidth=1, zorder=LINES)
         panel.set_xlabel(metric.heading)
     setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px, {seeds_text(cells)}"
     figure.suptitle(f"{setting}: what the maps show")
@@ -165,8 +166,8 @@ def saliency(cells: pd.DataFrame) -> Figure:
 def _bounds(panel: Axes, bounds: pd.DataFrame, backbone: str, distance: str, dashes: Mapping[str, Any]) -> list[str]:
     """The floors, and the ceiling of the backbone's grid, as lines across a panel; the grid's name, if it is known."""
     for floor in records(bounds[bounds["kind"] == "floor"]):
-        panel.axvline(floor[distance], color=FLOOR, linestyle=dashes[floor["name"]], linewidth=1, zorder=0)
+        panel.axvline(floor[distance], color=FLOOR, linestyle=dashes[floor["name"]], linewidth=1, zorder=LINES)
     ceilings = records(bounds[has_grid(bounds, backbone)])
     for ceiling in ceilings:
-        panel.axvline(ceiling[distance], color=CEILING, linewidth=1.6, zorder=0)
+        panel.axvline(ceiling[distance], color=CEILING, linewidth=1.6, zorder=LINES)
     return [ceiling["name"] for ceiling in ceilings]

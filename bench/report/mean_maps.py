@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.names import shown
 from bench.params import Cell
 from bench.report.frames import having, in_order, records
-from bench.report.mosaic import Block, Row, mosaic
+from bench.report.mosaic import Block, Row, blocks_by_group, mosaic
 from bench.report.rendering import count
 from bench.report.results import absence, has_grid, means
 
@@ -61,7 +61,8 @@ def classes_of(dataset: str, resolutions: Sequence[int]) -> list[Classes]:
 def of_backbone(measured: Measured, classes: Classes, backbone: str) -> Figure:
     """A row of mean maps for every loss of a backbone."""
     setting = {"dataset": classes.dataset, "backbone": backbone, "resolution": classes.resolution}
-    rows, grids, seeds = rows_of(measured, classes, backbone, in_order(having(measured.cells, **setting), "loss"))
+    losses = in_order(having(measured.cells, **setting), "loss")
+    rows, grids, seeds = rows_of(measured, classes, backbone, losses)
     grid = f"map grid {' and '.join(grids)}" if grids else "no maps"
     title = f"{shown(classes.dataset)}, {shown(backbone)}, {classes.resolution} px, {grid}: mean map of each class"
     seed = f"mean over {count(seeds, 'seed')}" if seeds > 1 else "one seed"
@@ -71,7 +72,8 @@ def of_backbone(measured: Measured, classes: Classes, backbone: str) -> Figure:
         f"SSIM: of the mean map of a class to its prototype, mean over classes{' and seeds' if seeds > 1 else ''}."
         f"{_comparison(measured.bounds, classes, backbone)}",
     ]
-    return drawn(classes, [("", rows)], title, "\n".join(note), side=0.8)
+    blocks = blocks_by_group(dict(zip(losses, rows, strict=True)))
+    return drawn(classes, blocks, title, "\n".join(note), side=0.8)
 
 
 def overview(measured: Measured, classes: Classes, backbones: Sequence[str], losses: Sequence[str]) -> Figure:

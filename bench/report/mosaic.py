@@ -1,6 +1,6 @@
 """Pictures of maps: rows of maps with a column per class, on one colour scale from 0 to 1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
+
+from bench.report.drawing import GROUPS, by_group
 
 #: Sequential, even in lightness, and told apart with any kind of colour blindness.
 COLOURS = "magma"
@@ -33,6 +35,13 @@ class Places(NamedTuple):
 
     left: Sequence[int]
     top: Sequence[int]
+
+
+def blocks_by_group(rows: Mapping[str, Row]) -> list[Block]:
+    """A block for each group of losses, of a row by loss; the name of a group does not fit beside one row."""
+    groups = by_group(rows)
+    named = [group for group, losses in groups.items() if len(losses) > 1 and len(groups) > 1]
+    return [(GROUPS[group][0] if group in named else "", [rows[x] for x in losses]) for group, losses in groups.items()]
 
 
 def mosaic(

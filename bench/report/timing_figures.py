@@ -64,6 +64,7 @@ def _maps(rows: pd.DataFrame, machine: str) -> Figure:
             axis.plot(line["batch"], line["seconds"] / line["batch"] * 1e3, **_line(contender, len(line)))
         axis.set(xlabel="batch size", ylabel=upright("ms per image ↓"), title=title)
         _logarithmic(axis, in_order(here.sort_values("batch"), "batch"))
+        axis.margins(x=0.15)
     drawn = [name for name in (FORWARD, *_LOOKS) if name in set(rows["contender"])]
     return _finished(
         figure, f"A Grad-CAM map for each image, whole call, {machine}", drawn, int(rows["batch"].nunique())

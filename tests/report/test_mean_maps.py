@@ -8,7 +8,7 @@ import torch
 
 from bench.report.figures import style
 from bench.report.mean_maps import Classes, Measured, drawn, paper_figure, rows_of
-from bench.report.mosaic import Row
+from bench.report.mosaic import Row, blocks_by_group
 from tests.report.collected import bounds, cells_of
 from tests.report.drawn import nothing_is_cut, pixels, row_labels, words
 
@@ -66,6 +66,13 @@ def test_blocks_are_named() -> None:
         assert nothing_is_cut(figure)
     assert row_labels(figure.axes[0])[1:] == ["ce", "ce", "batchcam-ssim"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["SimpleCNN", "failed", "ResNet-18"]
+
+
+def test_losses_stand_by_group_and_a_group_of_one_has_no_name() -> None:
+    rows = {loss: Row(loss, "missing") for loss in ("hint", "noise-ssim", "ce", "blob-ssim")}
+    controls = ("controls", [rows["blob-ssim"], rows["noise-ssim"]])
+    assert blocks_by_group(rows) == [("", [rows["ce"]]), controls, ("", [rows["hint"]])]
+    assert blocks_by_group({loss: rows[loss] for loss in ("noise-ssim", "blob-ssim")}) == [("", controls[1])]
 
 
 def test_the_papers_figures_are_named_as_its_captions_have_them() -> None:
