@@ -41,7 +41,7 @@ def test_there_are_fifteen_of_them_from_a_hundred_architectures():
 def test_what_is_finished_is_found_again_by_the_next_process():
     """So no key may be made of an address, such as that of a layout."""
     assert len({key(row) for row in ROWS}) == len(ROWS)
-    assert all(key(row) == key(row._replace(layout=row.layout and row.layout._replace(function=id))) for row in ROWS)
+    assert all(key(row) == key(row._replace(layout=row.layout and row.layout._replace(function=torch.abs))) for row in ROWS)
 
 
 def add_in_place(x):
