@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ import torch
 
 # The tests' tensors are small: a second thread brings little, and beside other work it costs many times the test.
 torch.set_num_threads(1)
+
+# pytest-benchmark times nothing in a worker of pytest-xdist. What tests start is none.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 @pytest.fixture(autouse=True)

@@ -41,9 +41,9 @@ def test_there_are_fifteen_of_them_from_a_hundred_architectures():
 def test_what_is_finished_is_found_again_by_the_next_process():
     """So no key may be made of an address, such as that of a layout."""
     assert len({key(row) for row in ROWS}) == len(ROWS)
-    assert all(
-        key(row) == key(row._replace(layout=row.layout and row.layout._replace(function=torch.clone))) for row in ROWS
-    )
+    for row in ROWS:
+        elsewhere = row.layout and row.layout._replace(function=torch.abs)
+        assert key(row) == key(row._replace(layout=elsewhere))
 
 
 def add_in_place(x):
