@@ -103,6 +103,7 @@ def _scale(panel: Axes, effects: pd.DataFrame) -> None:
     least, most = min(finite), max(finite)
     pad = 0.05 * (most - least) or 1.0
     panel.set_xlim(least - pad, most + pad)
+    panel.locator_params(axis="x", nbins=5)
 
 
 def _effect(panel: Axes, y: int, row: Record) -> None:
