@@ -26,14 +26,15 @@ KINDS = (
         "What each loss changes",
         "Does it work, and at what price? A line is a loss, its square the difference to `ce` with its interval; the"
         " arrow at each axis is the better direction. A loss is competitive in accuracy where its interval stays"
-        " right of the band's left edge. `the method` is the loss that the validation split picked.",
+        " right of the band's left edge. `the method` is the loss that the validation split picked."
+        " A loss can be undecided though its interval leaves 0 out: p is corrected over the six (Holm).",
     ),
     Kind(
         "contrasts",
         "Losses against their controls",
         "Is it the class in the target that does it? A control differs from the loss above it in its target alone, or"
-        " knows no map. Where the whole interval lies within the band, the two are equivalent; where it only"
-        " crosses 0, nothing can be said.",
+        " knows no map. Where the 90 % interval lies within the band, the two are equivalent (drawn is the 95 %"
+        " one); where it only crosses 0, nothing can be said.",
     ),
     Kind(
         "conditions",
