@@ -169,7 +169,7 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         " Mixed: they differ. Open: none can tell. The effect is a loss's metric − that of cross-entropy, or a ratio of"
         " times, in the first setting named: of the loss that validation picked with its 95 % interval, or where"
         " none was picked the mean of the six losses with the least and the greatest end of theirs. Best control: the"
-        " largest gain there of a target without the class, or of no map at all.",
+        " largest gain of a target without the class, or of no map at all, in the first setting that has some.",
         table(frame),
         "Each profile's page has every setting, its `claims.csv` every test.",
         history([(p.params.profile, p.params.runs) for p in profiles]),
@@ -217,13 +217,10 @@ def _deciding(claims: pd.DataFrame, question: Question) -> list[Record]:
 
 def _effect(rows: Sequence[Record], profile: Profile, question: Question) -> Record:
     """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval."""
-    row = rows[0]
-    return {
-        "effect": row["estimate"],
-        "low": row["low"],
-        "high": row["high"],
-        "control_effect": _best_control(profile.cells, row, question.metric),
-    }
+    controls = [_best_control(profile.cells, row, question.metric) for row in rows]
+    known = [gain for gain in controls if not math.isnan(gain)]
+    found = {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
+    return found | {"control_effect": next(iter(known), math.nan)}
 
 
 def _best_control(cells: pd.DataFrame, row: Record, metric: str | None) -> float:
@@ -250,7 +247,7 @@ def _where(profile: Profile, row: Record) -> str:
     training = profile.params.training.get(backbone)
     parts = [shown(row["dataset"]) if isinstance(row["dataset"], str) else "", shown(backbone)]
     parts.append("" if pd.isna(row["resolution"]) else f"{row['resolution']} px")
-    if isinstance(row["dataset"], str) and training is not None:
+    if isinstance(row["dataset"], str) and row["dataset"] and training is not None:
         parts.append(f"{training.epochs} epochs")
         parts.append("" if pd.isna(row["n"]) else f"{row['n']} seeds")
     return f"{profile.params.profile}: {' × '.join(part for part in parts if part)}"

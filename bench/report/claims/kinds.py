@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from bench.names import Metric, base, shown
 from bench.report.claims.evidence import Evidence, Setting, Where
 from bench.report.claims.paired import Question, finding
@@ -26,8 +28,22 @@ from bench.report.claims.verdict import (
 from bench.report.frames import having
 from bench.report.results import has_grid
 
+#: What is measured of predictions that follow a cue.
+_OF_SHORTCUTS = ("reliance", "decoy_flip_rate", "decoy_accuracy")
 #: Stands among the floors, but takes a class's prototype to make, which a map that knows nothing does not have.
 _NO_FLOOR = "wrong class's prototype"
+
+
+def no_shortcut(evidence: Evidence, setting: Setting, metric: Metric) -> str:
+    """Why nothing can be said of a shortcut in a setting: the baseline does not take it. "" where it does."""
+    rules = evidence.rules
+    if metric.name not in _OF_SHORTCUTS or not evidence.has(setting, rules.baseline):
+        return ""
+    reliance = pd.Series(evidence.by_seed(setting, rules.baseline, "reliance")).mean()
+    if math.isnan(reliance) or reliance >= rules.least_reliance:
+        return ""
+    points, least = reliance * 100, rules.least_reliance * 100
+    return f"no shortcut to drop: {rules.baseline} relies on it by {points:.1f} points, less than {least:g}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,8 @@ class Gain(OfFamily):
 
     def question(self, evidence: Evidence, setting: Setting) -> Question:
         """Against the baseline."""
-        return Question(evidence.rules.baseline, evidence.rules.baseline)
+        baseline = evidence.rules.baseline
+        return Question(baseline, baseline, obstacle=no_shortcut(evidence, setting, self.metric))
 
     def reading(self, rules: Rules) -> str:
         """See `Claim`."""
@@ -192,10 +209,10 @@ class Control(OfMetric):
 
     def _in_setting(self, evidence: Evidence, setting: Setting) -> list[Judged]:
         rules = evidence.rules
-        margin = rules.equivalence.get(self.metric.name)
+        margin, obstacle = rules.equivalence.get(self.metric.name), no_shortcut(evidence, setting, self.metric)
         by_control = {
             self._pair(rules, control): finding(
-                evidence, setting, guided, self.metric, Question(control, control, equivalence=margin)
+                evidence, setting, guided, self.metric, Question(control, control, None, margin, obstacle)
             )
             for control, guided in rules.controls.items()
             if evidence.expects(setting, control)

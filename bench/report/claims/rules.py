@@ -15,6 +15,7 @@ class Rules(NamedTuple):
     accuracy_margin: Mapping[str, float]  # of a dataset with cues: that of the one it was made from
     equivalence: Mapping[str, float]  # how far apart, by metric, a loss and a control may be and count as equivalent
     least_seeds: int  # a setting with fewer is shown and not judged
+    least_reliance: float  # of the baseline on a cue; where it relies less, there is no shortcut to drop
     least_specificity: float  # of the energy, above which maps count as specific to the instance
     overhead: float  # a guided step ÷ a plain one that still counts as minimal
 
@@ -39,6 +40,7 @@ RULES = Rules(
     # Of a baseline that loses ten points or more to the decoy, a fifth.
     equivalence={"reliance": 0.02, "decoy_flip_rate": 0.02, "decoy_accuracy": 0.02, "accuracy": 0.005},
     least_seeds=3,
+    least_reliance=0.05,
     least_specificity=0.02,
     overhead=1.1,
 )

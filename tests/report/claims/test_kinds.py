@@ -282,3 +282,17 @@ def test_a_colour_is_judged_apart_from_decoys() -> None:
     assert row(found, "a colour, which no map can name, is relied on less")["verdict"] == SUPPORTED
     for claim in (ACCURACY, GAP):
         assert overall(found, claim)["verdict"] == NOT_MEASURED
+
+
+def test_where_the_baseline_takes_no_shortcut_nothing_is_said_of_dropping_it() -> None:
+    made = results("up", "decoy_up", [*METRICS, *DECOYED])
+    little = made.assign(reliance=made["reliance"] / 20)
+    found = judged(little, rules=DECLARED._replace(equivalence={"reliance": 1}))
+    sentence = "no shortcut to drop: ce relies on it by 2.5 points, less than 5"
+    for claim in (GAP, FLIPS, ROBUST):
+        assert row(found, claim)["verdict"] == INCONCLUSIVE
+        assert row(found, claim)["reason"].startswith(sentence)
+    pair = row(found, f"{BEYOND} blob-ssim: reliance on the decoy", "prototype-ssim − blob-ssim")
+    assert (pair["verdict"], pair["reason"].split(";")[0]) == (INCONCLUSIVE, sentence)
+    assert row(found, MASS)["verdict"] == SUPPORTED  # which is of maps
+    assert row(judged(made), GAP)["verdict"] == SUPPORTED
