@@ -131,9 +131,7 @@ def read(root: Path = Path()) -> list[Profile]:
         params = load(path)
         claims = root / params.results / "claims.csv"
         if claims.is_file():
-            verdicts = pd.read_csv(
-                claims, keep_default_na=False, na_values={"estimate": [""], "low": [""], "high": [""]}
-            )
+            verdicts = pd.read_csv(claims, dtype={"resolution": "Int64", "n": "Int64"})
             found.append(Profile(params, verdicts, read_cells(root / params.results / "cells.csv")))
     if not found:
         raise BenchError("no profile has results/PROFILE/claims.csv: python -m bench report makes it")
@@ -247,7 +245,7 @@ def _where(profile: Profile, row: Record) -> str:
     training = profile.params.training.get(backbone)
     parts = [shown(row["dataset"]) if isinstance(row["dataset"], str) else "", shown(backbone)]
     parts.append("" if pd.isna(row["resolution"]) else f"{row['resolution']} px")
-    if isinstance(row["dataset"], str) and row["dataset"] and training is not None:
+    if isinstance(row["dataset"], str) and training is not None:
         parts.append(f"{training.epochs} epochs")
         parts.append("" if pd.isna(row["n"]) else f"{row['n']} seeds")
     return f"{profile.params.profile}: {' × '.join(part for part in parts if part)}"
