@@ -70,8 +70,6 @@ def _effect(row: Record, claim: OfMetric, margin: float, label: str) -> Record:
     """A line; in the unit of the metric's label."""
     metric = claim.metric
     numbers = {name: row[name] * metric.factor for name in ("estimate", "low", "high")}
-    if isinstance(claim, NonInferiority):
-        numbers["high"] = math.inf if not math.isnan(row["high"]) else math.nan
     found = {"label": label, **numbers, "margin": margin * metric.factor, "verdict": row["verdict"]}
     return found | {"panel": metric.label, "better": metric.better, "group": ""}
 
