@@ -287,7 +287,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("weights/digits/batchcam-l1", 2, {"collect"}),
         ("training/simple_cnn/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
         ("training/resnet18/epochs", 2, {"collect"}),
-        ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect"}),
+        ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect", "report"}),
         ("sweep/epochs", 2, {SWEEP, "collect"}),
         ("save_weights", True, {CE, SSIM, RRR, "collect"}),
         ("weights/decoy_digits/rrr", 2, {RRR, "collect"}),
@@ -306,7 +306,7 @@ def test_a_change_costs_the_stages_that_it_concerns(path: str, value: Any, stage
 
 def test_another_weight_of_one_loss_trains_its_cell_and_no_other(project: Path) -> None:
     before, times = cells(), {path: path.stat().st_mtime_ns for path in project.glob("runs/quick/*/metrics.json")}
-    set_parameter("weights/prototype-ssim", 5)
+    set_parameter("weights/digits/prototype-ssim", 5)
     assert repro("collect") == [SSIM, "collect"]
     after = cells()
     assert after["ce"] == before["ce"]

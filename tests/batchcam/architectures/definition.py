@@ -148,7 +148,6 @@ def gradients(
         with hooked(layer, keep := Keep()):
             y = model(image.expand(copies, -1, -1, -1))[0, target]
         (gradient,) = torch.autograd.grad(y, keep.output, create_graph=True)
-        assert keep.output.grad is not None
         A, gradient = arranged(layout, keep.output)[:1], arranged(layout, gradient)[:1]
         cam = (gradient.mean((2, 3), keepdim=True) * A).sum(1)
         for total, part in zip(found, differentiated(score_of(cam, largest), parameters), strict=True):
