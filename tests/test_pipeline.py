@@ -294,7 +294,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("road/simple_cnn", [12], {CE, SSIM, RRR, "collect"}),
         ("sweep/weights", [2], {SWEEP, "collect"}),
     ],
-    ids=str,
+    ids=lambda value: "" if isinstance(value, set) else str(value),  # sets have another order in every process
 )
 def test_a_change_costs_the_stages_that_it_concerns(path: str, value: Any, stages: set[str], project: Path) -> None:
     if path.endswith(".py"):
