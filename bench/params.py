@@ -60,6 +60,11 @@ class Grid(_Section):
         """In the order of the lists."""
         return [Cell(*four) for four in product(self.dataset, self.backbone, self.loss, self.resolution)]
 
+    def __contains__(self, cell: Cell) -> bool:
+        """Whether it is one of `cells`, without making them all."""
+        lists: tuple[Sequence[object], ...] = (self.dataset, self.backbone, self.loss, self.resolution)
+        return all(value in values for value, values in zip(cell, lists, strict=True))
+
 
 class Cells(Grid):
     """Cells to train and test."""
@@ -202,12 +207,12 @@ class Params(_Section):
 
     def address(self, cell: Cell) -> str:
         """The DVC stage that makes a cell, as seen from the root."""
-        stage = next(_SECTIONS[name] for name, section in self.sections().items() if cell in section.cells())
+        stage = next(_SECTIONS[name] for name, section in self.sections().items() if cell in section)
         return self._address(f"{stage}@{cell.name}")
 
     def sweep_address(self, cell: Cell) -> str:
         """The DVC stage that makes the sweep of a cell, as seen from the root."""
-        stage = next(_SWEEPS[name] for name, sweep in self.sweeps().items() if cell in sweep.cells())
+        stage = next(_SWEEPS[name] for name, sweep in self.sweeps().items() if cell in sweep)
         return self._address(f"{stage}@{cell.name}")
 
     def _address(self, stage: str) -> str:
@@ -228,11 +233,11 @@ class Params(_Section):
 
     def sweep_of(self, cell: Cell) -> Sweep | None:
         """The weights and the budget that a cell is tried with; None where it is not."""
-        return next((sweep for sweep in self.sweeps().values() if cell in sweep.cells()), None)
+        return next((sweep for sweep in self.sweeps().values() if cell in sweep), None)
 
     def seeds(self, cell: Cell) -> int:
         """How many seeds a cell has."""
-        section = next(section for section in self.sections().values() if cell in section.cells())
+        section = next(section for section in self.sections().values() if cell in section)
         return section.seeds[cell.dataset][cell.backbone]
 
     def weight(self, cell: Cell) -> float:
