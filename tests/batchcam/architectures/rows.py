@@ -32,9 +32,13 @@ class Row(NamedTuple):
     fast: bool = False
 
     @property
+    def pixels(self) -> str:
+        return f"{self.size[0]}×{self.size[1]} px"
+
+    @property
     def name(self) -> str:
         layout = [self.layout.name] if self.layout else []
-        parts = [self.library, self.model, self.layer, *layout, "×".join(map(str, self.size))]
+        parts = [self.library, self.model, self.layer, *layout, self.pixels.removesuffix(" px")]
         return " ".join(parts if self.mode == "eval" else [*parts, "in training mode"])
 
 

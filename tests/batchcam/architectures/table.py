@@ -72,7 +72,7 @@ def page(rows: Sequence[Row], results: Sequence[Found], versions: Mapping[str, s
             [
                 {
                     **place(row),
-                    "px": "×".join(map(str, row.size)),
+                    "px": row.pixels.removesuffix(" px"),
                     "K×h×w": "×".join(map(str, found["shape"])),
                     "maps": f"{found['maps']:.0e}" + (" †" if found["alone"] else ""),
                     "loop": f"{found['loop']:.0e}",
@@ -98,8 +98,8 @@ def summary(rows: Sequence[Row], results: Sequence[Found]) -> str:
     num_wrong = sum(bool(wrong(row, found)) for row, found in both)
     num_right = sum(not wrong(row, found) for row, found in shown)
     lines = [
-        f"* `batchcam`: {num_right} rows right, {len(rows) - num_right - num_wrong} refused as they should be,"
-        f" {num_wrong} silently wrong. Largest difference of a map {max(f['maps'] for _, f in shown):.0e}, of the"
+        f"* `batchcam`: {num_right} rows right, {len(rows) - num_right - num_wrong} refused or warned of as they should"
+        f" be, {num_wrong} silently wrong. Largest difference of a map {max(f['maps'] for _, f in shown):.0e}, of the"
         f" parameters' gradients {max(g for _, f in shown if not isinstance(g := f['gradients'], str)):.0e}."
     ]
     for name in PEERS:
@@ -108,9 +108,16 @@ def summary(rows: Sequence[Row], results: Sequence[Found]) -> str:
             f"* {name}: {kinds['right']} right, {kinds['in place']} wrong because of an operation in place,"
             f" {kinds['wrong']} wrong for another reason, {kinds['none']} without a map."
         )
-    warned = [row for row, found in shown if found["warned"]]
-    names = "; ".join(f"{row.model} at {'×'.join(map(str, row.size))} px" for row in warned) or "none"
-    lines.append(f"* Rows in the table of maps that `batchcam` warned of: {names}.")
+    counted = {
+        "that it warns of (a 1×1 map)": [row for row, found in shown if found["warned"]],
+        "that cannot train with maps, since torch lacks a second derivative": [
+            row for row, found in shown if isinstance(found["gradients"], str)
+        ],
+        "where torch itself is wrong of one image alone (†)": [row for row, found in shown if found["alone"]],
+    }
+    for what, these in counted.items():
+        names = ", ".join(f"{row.model} at {row.pixels}" for row in these)
+        lines.append(f"* Among the rows that are right, {len(these)} {what}" + (f": {names}." if these else "."))
     right = sum(found["elsewhere"]["right"] for _, found in shown)
     refused = sum(len(found["elsewhere"]["refused"]) for _, found in shown)
     bad = sum(len(found["elsewhere"]["wrong"]) for _, found in shown)
@@ -154,13 +161,13 @@ def alone(rows: Sequence[tuple[Row, Found]]) -> str:
     """What torch gets wrong of an image alone."""
     if not rows:
         return ""
-    models = ", ".join(f"{row.model} (by {found['alone']:.2g})" for row, found in rows)
+    models = ", ".join(f"{row.model} {found['alone']:.1g}" for row, found in rows)
     return (
-        "† On the CPU, torch's gradient of BatchNorm is wrong for a batch of one image where the gradient of its output"
-        f" comes transposed, as from `flatten(2).transpose(1, 2)` behind it. So of one image alone everything is off"
-        f" for {models}: a plain backward pass, the loop, and every library. `batchcam` is right there from two images"
-        " on, and what it is compared with is each image beside its copy; the loop is compared with the image alone."
-        " To explain one image, pass it twice.\n\n"
+        "† An error of torch: on the CPU BatchNorm's gradient is wrong for a batch of one where the gradient of the"
+        " output comes transposed, as it does from `flatten(2).transpose(1, 2)`. So of one image alone, whatever runs a"
+        " backward pass is off there, in the map or in the parameters' gradients, also the loop and the other libraries"
+        f" ({models}). From two images on `batchcam` is right, compared with each image beside its copy; the loop is"
+        " compared with the image alone. To explain one image, pass it twice.\n\n"
     )
 
 
