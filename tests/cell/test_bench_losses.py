@@ -215,5 +215,5 @@ def test_the_input_gradient_is_that_of_finite_differences() -> None:
             step = torch.zeros(5, 4).double()
             step[i, pixel] = h
             ends = [cross_entropy(model(images + s * step.view_as(images)), labels, reduction="sum") for s in (1, -1)]
-            expected += float((ends[0] - ends[1]) / (2 * h)) ** 2 / 5
+            expected += ((ends[0] - ends[1]).item() / (2 * h)) ** 2 / 5
     assert found.item() == pytest.approx(expected, rel=1e-5)  # the loss is computed in float32
