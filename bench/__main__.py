@@ -246,7 +246,7 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
 def report(params: ParamsFile = Path("params.yaml")) -> None:
     """Make the tables and figures of a profile, and the verdict on every claim.
 
-    Reads: results/PROFILE/cells.csv, bounds.csv, timing.csv and sweep.csv, runs/PROFILE and the datasets. Writes:
+    Reads: results/PROFILE/{cells,epochs,bounds,timing,sweep}.csv, runs/PROFILE and the datasets. Writes:
     results/PROFILE/tables, figures, claims.csv, claims.md and README.md.
     """
     from bench.report.page import report

@@ -175,6 +175,9 @@ class Params(_Section):
         twice = [cell for cell, count in Counter(cells).items() if count > 1]
         if twice:
             raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(_SECTIONS)}")
+        again = [cell for cell, count in Counter(self.swept()).items() if count > 1]
+        if again:
+            raise ValueError(f"the cell {again[0].name} is in two of {', '.join(_SWEEPS)}")
         _need("training", self.training, [cell.backbone for cell in [*cells, *self.swept()]], "the grid has")
         _need("road", self.road, [cell.backbone for cell in cells], "the grid has")
         _need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")

@@ -132,6 +132,10 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("weights/digits/zero-ssim", 1), "weights.digits.zero-ssim must be 0: zero-ssim has none"),
         (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 appears twice"),
         (set_at("road", {}), "road.simple_cnn is missing, but the grid has 'simple_cnn'"),
+        (
+            lambda content: content.update(sweep=SWEEP, control_sweep=SWEEP),
+            "the cell digits-simple_cnn-ce-12 is in two of sweep, control_sweep",
+        ),
         (set_at("sweep/seed", 1), "sweep.seed: unknown key; allowed are dataset, .*did you mean 'seeds'"),
         (set_at("sweep/weights", [1, 0]), "sweep.weights.1: .*greater than 0, got 0"),
         (set_at("sweep", SWEEP | {"resolution": [11]}), "sweep.resolution: simple_cnn needs at least 12 px, got 11"),

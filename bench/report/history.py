@@ -8,17 +8,17 @@ from pathlib import Path
 RULES_FILE = "bench/report/claims/rules.py"
 
 
-def history(profiles_of: Sequence[tuple[str, Path]]) -> str:
+def history(profiles: Sequence[tuple[str, Path]]) -> str:
     """A sentence on the commit that changed the rules last and on those that the cells were trained at.
 
     Args:
-        profiles_of: each profile's name, and where its cells are; cells that are not pulled say nothing.
+        profiles: each profile's name, and where its cells are; cells that are not pulled say nothing.
     """
     rules = _git("log", "-1", "--format=%h of %cs", "--", RULES_FILE)
     if not rules:
         return "Git does not know when the rules of judging changed last."
     sentences = [f"The rules of judging ({RULES_FILE}) were last changed in {rules}."]
-    for name, runs in profiles_of:
+    for name, runs in profiles:
         commits = {_commit(path) for path in runs.glob("*/provenance.json")} - {""}
         if commits:
             after = sum(_is_ancestor(rules.split()[0], commit) for commit in commits)

@@ -132,6 +132,8 @@ def read(root: Path = Path()) -> list[Profile]:
         claims = root / params.results / "claims.csv"
         if claims.is_file():
             verdicts = pd.read_csv(claims, dtype={"resolution": "Int64", "n": "Int64"})
+            if "decides" not in verdicts:
+                raise BenchError(f"{claims} is of an older version: python -m bench report makes it again")
             found.append(Profile(params, verdicts, read_cells(root / params.results / "cells.csv")))
     if not found:
         raise BenchError("no profile has results/PROFILE/claims.csv: python -m bench report makes it")
@@ -140,7 +142,7 @@ def read(root: Path = Path()) -> list[Profile]:
 
 def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
     """The columns `COLUMNS`, a row for each of `QUESTIONS`; the effect is a loss's metric − that of cross-entropy."""
-    known = sorted(profiles, key=lambda p: ORDER.index(p.params.profile))
+    known = sorted(profiles, key=lambda p: _worth(p.params.profile))
     return pd.DataFrame([_row(question, known) for question in QUESTIONS], columns=COLUMNS)
 
 
@@ -178,6 +180,11 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
 def table(frame: pd.DataFrame) -> str:
     """The ledger as a table for readers."""
     return markdown_table(pd.DataFrame([_shown(row) for row in records(frame)]))
+
+
+def _worth(profile: str) -> int:
+    """A place in `ORDER`; a profile that is not ours comes last."""
+    return ORDER.index(profile) if profile in ORDER else len(ORDER)
 
 
 def _row(question: Question, profiles: Sequence[Profile]) -> Record:

@@ -1,12 +1,14 @@
 """The ledger: each kind of result has its answer, and it is made of the committed tables alone."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from bench.errors import BenchError
 from bench.names import METRICS
 from bench.params import load
 from bench.report import ledger as module
@@ -107,3 +109,19 @@ def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest
     for question in module.QUESTIONS:
         assert set(question.claims) <= known, question.question
         assert question.metric is None or question.metric in METRICS
+
+
+def test_a_profile_of_ones_own_comes_last() -> None:
+    mine = profile(decided(SUPPORTED, estimate=0.9))
+    mine = mine._replace(params=mine.params.model_copy(update={"profile": "mine"}))
+    ours = profile(decided(SUPPORTED, dataset="digits", estimate=0.2), name="quick")
+    assert ledger([mine, ours])["effect"].tolist() == [0.2]
+
+
+def test_verdicts_of_an_older_version_are_one_sentence(tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "results/quick").mkdir(parents=True)
+    columns = decided(SUPPORTED).keys() - {"decides"}
+    pd.DataFrame([], columns=sorted(columns)).to_csv(tmp_path / "results/quick/claims.csv", index=False)
+    with pytest.raises(BenchError, match=r"claims\.csv is of an older version: python -m bench report makes it again"):
+        module.read(tmp_path)
