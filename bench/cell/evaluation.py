@@ -153,10 +153,6 @@ def probe(
     return metrics, by_image
 
 
-#: In place of `other_maps` where they are not looked at.
-NO_OTHER_MAPS = {f"{method}_{what}": None for method in OTHER_METHODS for what in ("ssim", "epg_ink", "decoy_mass")}
-
-
 def other_maps(model: nn.Module, layer: nn.Module, images: Probe, prototypes: Tensor) -> dict[str, float | None]:
     """Whether what is guided is the map or the model: maps by other methods, which no loss has seen.
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from bench.cell import backbones
 from bench.cell.data import NUM_CLASSES
 from bench.cell.evaluation import (
-    NO_OTHER_MAPS,
     Explained,
     class_examples,
     correct,
@@ -25,7 +24,7 @@ from bench.cell.inputs import Inputs
 from bench.cell.losses import Regularizer
 from bench.cell.training import Tick, decayed, train
 from bench.errors import BenchError
-from bench.names import ABLATED, CONDITIONS, FOLLOWED
+from bench.names import ABLATED, CONDITIONS, FOLLOWED, METRICS
 from bench.params import Cell, Params
 
 
@@ -71,14 +70,15 @@ def run_seed(
     found, by_image = probe(backbone.model, inputs.probe, probed, with_road=with_road)
     right = _right(backbone.model, inputs, test.logits)
     metrics |= _by_condition(right) | found
-    metrics |= other_maps(*backbone, inputs.probe, inputs.prototypes) if cell.backbone == ABLATED else NO_OTHER_MAPS
+    if cell.backbone == ABLATED:
+        metrics |= other_maps(*backbone, inputs.probe, inputs.prototypes)
     bad = [name for name, value in metrics.items() if value is not None and not math.isfinite(value)]
     if bad:  # no loss has seen the last step's update
         raise BenchError(f"{where}: {bad[0]} is not finite after the last step; try a lower learning rate")
     maps = {"class_means": class_means.half(), "examples": examples.half(), "example_indices": indices}
     return Measured(
         backbone.model,
-        {"seed": seed, **metrics},
+        {"seed": seed, **dict.fromkeys(METRICS), **metrics},  # None: not measured here
         epochs,
         {name: values.cpu().contiguous() for name, values in maps.items()},
         {name: values.float().cpu() for name, values in by_image.items()} | _packed(right),
