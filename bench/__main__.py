@@ -102,6 +102,8 @@ def run(
     params: ParamsFile = Path("params.yaml"),
     jobs: Annotated[int, typer.Option(help="Cells side by side", min=1)] = 2,
     time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop", min=0)] = None,
+    *,
+    sweeps: Annotated[bool, typer.Option("--sweeps", help="The sweeps alone, to choose weights from")] = False,
 ) -> None:
     """Train every cell and sweep of a profile that is missing or stale, the longest first, and record them in DVC.
 
@@ -113,7 +115,8 @@ def run(
     from bench.params import load
     from bench.run.run import run as run_all
 
-    typer.echo(run_all(load(params), jobs, None if time_limit is None else 60 * time_limit))
+    limit_s = None if time_limit is None else 60 * time_limit
+    typer.echo(run_all(load(params), jobs, limit_s, sweeps_alone=sweeps))
 
 
 @app.command()
@@ -129,8 +132,8 @@ def cell(
 ) -> None:
     """Train and test one backbone with one loss at one resolution.
 
-    The profile says how (device, threads, epochs, weights …); the cell need not be one of its grid. An interrupted cell
-    resumes after its last finished seed.
+    The profile says how (device, threads, epochs, weights …); the cell need not be one of its grid, and a resolution
+    that the profile does not have is trained as its nearest. An interrupted cell resumes after its last finished seed.
 
     Reads: the parameters and data/DATASET.safetensors.
 

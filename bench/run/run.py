@@ -9,7 +9,7 @@ from bench.params import Params
 from bench.run import pipeline, pool
 
 
-def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
+def run(params: Params, jobs: int, time_limit_s: float | None, *, sweeps_alone: bool = False) -> str:
     """Train what `pipeline.states` finds missing or stale, and record it; a sentence of what was done.
 
     Raises:
@@ -22,12 +22,12 @@ def run(params: Params, jobs: int, time_limit_s: float | None) -> str:
             pool.warm_up()
         pipeline.mend(params)
         pipeline.prepare_data(params)
-        states = pipeline.states(params)
+        states = {task: state for task, state in pipeline.states(params).items() if task.swept or not sweeps_alone}
         to_record = [task for task, state in states.items() if state == pipeline.UNRECORDED]
         to_train = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
         if not to_train:
             pipeline.record(params, to_record)
-            return f"{params.profile}: all {len(states)} cells are up to date"
+            return f"{params.profile}: all {len(states)} {'sweeps' if sweeps_alone else 'cells'} are up to date"
 
         from bench.run import estimate  # imports torch
         from bench.run.runner import train
