@@ -6,7 +6,7 @@ JOBS ?= 2
 PROFILE ?= quick
 FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
-.PHONY: repro test regress lock architectures
+.PHONY: repro test regress lock architectures error-rates
 
 # `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
@@ -30,6 +30,10 @@ regress: .venv/installed
 # Grad-CAM on more than a hundred architectures, against its definition and other libraries: docs/architectures.md.
 architectures: .venv/installed
 	$(BIN)/python -m tests.batchcam.architectures --jobs $(JOBS)
+
+# How often the rules by which claims are judged err, in simulation: docs/error-rates.md.
+error-rates: .venv/installed
+	$(BIN)/python -m tests.report.claims.error_rates
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

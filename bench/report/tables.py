@@ -34,6 +34,8 @@ ACCURACY = _in_groups("accuracy")
 RECONSTRUCTION = _in_groups("reconstruction")
 DECOYED = _in_groups("decoy")
 SALIENCY = _in_groups("saliency", "count")
+#: The same metrics by Grad-CAM, then by the others.
+METHODS = ("ssim", "epg_ink", "decoy_mass", *_in_groups("method"))
 #: The columns of the reconstruction table; its CSV has all of that group.
 _SHOWN = (*COMPARISONS, "ssim_nonzero", *(f"class_mean_{name}" for name in COMPARISONS), "zero_map_rate")
 _SWEPT = ("accuracy", "specificity")
@@ -129,6 +131,25 @@ def saliency(cells: pd.DataFrame) -> Table:
     return Table("saliency", tidy, blocks, notes)
 
 
+def methods(cells: pd.DataFrame) -> Table:
+    """Maps by methods that no loss guides, of the cells that have them: is it the map that changed, or the model?"""
+    from bench.cell.evaluation import PROBED  # with torch, which nothing else here needs
+
+    blocks = []
+    for (dataset, resolution), group in groups(cells, ["dataset", "resolution"]):
+        names = [name for name in METHODS if has_cue(dataset) or not name.endswith("decoy_mass")]
+        rows = [_metrics_row(cell, [METRICS[name] for name in names]) for _, cell in by_cell(group)]
+        blocks.append(Block(f"Maps by other methods on {shown(dataset)}, {resolution} px", pd.DataFrame(rows)))
+    notes = [
+        "Grad-CAM is what the losses guide. HiResCAM and LayerCAM read the same layer of the same models, and no loss"
+        " has seen them: what moves them as well has changed the model, not its map alone.",
+        f"Maps of the true label: {_SPREAD}. SSIM is to the class's prototype; Grad-CAM's over all test images, all"
+        f" else over the first {PROBED} of a fixed random order, or all where there are fewer.",
+        *_problems(cells),
+    ]
+    return Table("methods", summary(cells, METHODS), blocks, notes)
+
+
 def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
     """What each weight reaches on the validation split: a block for each setting and metric."""
     blocks = []
@@ -141,8 +162,8 @@ def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
     notes = [
         f"Means over {rows['seed'].nunique()} seeds; each loss has the same weights, seeds and training. The test split"
         f" is not looked at. {NONE}: not tried.",
-        "Chosen: the largest weight with a mean accuracy above that of ce − the margin of the claims; where there is"
-        " none, the least weight, and (none competes).",
+        "Chosen: of the weights whose mean accuracy is at least that of ce less one standard error, the one that brings"
+        " the loss's own regulariser lowest; where there is none, the least weight, and (none competes).",
         *(
             f"{row['loss']}, weight {row['weight']:g}, seed {row['seed']:g}: {row['status']}."
             if pd.notna(row["weight"])

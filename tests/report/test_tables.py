@@ -10,7 +10,7 @@ from bench.names import METRICS
 from bench.report import tables
 from bench.report.frames import records
 from bench.report.rendering import latex, markdown, write
-from bench.report.tables import DECOYED, SALIENCY
+from bench.report.tables import DECOYED, METHODS, SALIENCY
 from tests.report.collected import HALF, ORDER, bounds, chosen, four_losses, rows, swept
 
 
@@ -149,6 +149,20 @@ def test_the_saliency_table_counts_and_says_what_is_missing(cells: pd.DataFrame)
     assert table.notes[-3:] == tables.accuracy(cells).notes[-3:]
     tidy = table.tidy[(table.tidy["loss"] == "prototype-ssim") & (table.tidy["metric"] == "specificity")].iloc[0]
     assert (tidy["n"], tidy["seeds"]) == (2, 3)
+
+
+def test_maps_by_other_methods_stand_beside_grad_cams_and_decoy_mass_where_there_are_decoys() -> None:
+    clean, decoyed = rows("ce", ["ok"] * 3), rows("ce", ["ok", "failed: x", "ok"], dataset="decoy_digits")
+    table = tables.methods(pd.DataFrame(clean + decoyed))
+    first, second = (block.cells for block in table.blocks)
+    plain = [name for name in METHODS if not name.endswith("decoy_mass")]
+    assert plain == ["ssim", "epg_ink", "hires_cam_ssim", "hires_cam_epg_ink", "layer_cam_ssim", "layer_cam_epg_ink"]
+    assert first.columns.tolist()[3:] == [METRICS[name].heading for name in plain]
+    assert second.columns.tolist()[3:] == [METRICS[name].heading for name in METHODS]
+    mean = 0.93 - ORDER.index("layer_cam_ssim") / 100
+    assert float(first.iloc[0]["LayerCAM: SSIM ↑"].split()[0]) == pytest.approx(mean, abs=1e-3)
+    assert second.iloc[0]["n"] == "2 of 3"
+    assert table.notes[-1] == "decoy digits, ResNet-18, 23 px, ce: failed: x (seed 1)."
 
 
 def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen() -> None:

@@ -38,7 +38,7 @@ def finding(evidence: Evidence, setting: Setting, loss: str, metric: Metric, que
     if missing := evidence.missing(setting, involved):
         return Finding(test, obstacle=missing) if evidence.has(setting, loss) else Finding(test, unmeasured=missing)
     sample = _sample(evidence, setting, loss, metric, question.reference)
-    return _tested(test, sample, metric, question)._replace(least=evidence.rules.least_seeds)
+    return tested(test, sample, metric, question)._replace(least=evidence.rules.least_seeds)
 
 
 def _sample(evidence: Evidence, setting: Setting, loss: str, metric: Metric, reference: str | float) -> Sample:
@@ -59,7 +59,7 @@ def _sample(evidence: Evidence, setting: Setting, loss: str, metric: Metric, ref
     return Sample(differences[~np.isnan(differences)], None, notes)
 
 
-def _tested(test: str, sample: Sample, metric: Metric, question: Question) -> Finding:
+def tested(test: str, sample: Sample, metric: Metric, question: Question) -> Finding:
     """The differences to 0; or to −margin, each end a one-sided bound."""
     margin = question.margin
     if margin is None:
