@@ -81,7 +81,7 @@ class Sweep(Grid):
 
 
 class Training(_Section):
-    """How one backbone is trained and tested, the same for every loss. None: all images of the split."""
+    """How a backbone is trained and tested at a resolution, the same for every loss. None: all images of the split."""
 
     train_images: _Count | None
     test_images: _Count | None
@@ -98,6 +98,7 @@ class Training(_Section):
 
 
 _Counts = Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
+_Pixels = Annotated[str, Field(pattern=r"^px[1-9][0-9]*$")]  # not a number: DVC finds keys by their text
 
 
 class Growth(_Section):
@@ -161,7 +162,7 @@ class Params(_Section):
     doses: Cells
     networks: Cells
     road: dict[BackboneName, Annotated[list[_Count], AfterValidator(_unique)]]  # resolutions at which it is measured
-    training: dict[BackboneName, Training]
+    training: dict[BackboneName, dict[_Pixels, Training]]
     weights: dict[DatasetName, dict[LossName, Annotated[float, Field(ge=0)]]]  # of each regulariser; ce has none: 0
     sweep: Sweep
     control_sweep: Sweep
@@ -172,13 +173,10 @@ class Params(_Section):
         cells = self.cells()
         if not cells:
             raise ValueError(f"there is no cell: {', '.join(_SECTIONS)} all have an empty list")
-        twice = [cell for cell, count in Counter(cells).items() if count > 1]
-        if twice:
-            raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(_SECTIONS)}")
-        again = [cell for cell, count in Counter(self.swept()).items() if count > 1]
-        if again:
-            raise ValueError(f"the cell {again[0].name} is in two of {', '.join(_SWEEPS)}")
-        _need("training", self.training, [cell.backbone for cell in [*cells, *self.swept()]], "the grid has")
+        for names, named in ((_SECTIONS, cells), (_SWEEPS, self.swept())):
+            twice = [cell for cell, count in Counter(named).items() if count > 1]
+            if twice:
+                raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(names)}")
         _need("road", self.road, [cell.backbone for cell in cells], "the grid has")
         _need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")
         for cell in cells:
@@ -206,21 +204,23 @@ class Params(_Section):
         for name, section in [*self.sections().items(), *self.sweeps().items()]:
             for backbone in section.backbone:
                 _check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
+        for cell in [*self.cells(), *self.swept()]:
+            _need("training", self.training, [cell.backbone], "the grid has")
+            _need(f"training.{cell.backbone}", self.training[cell.backbone], [f"px{cell.resolution}"], "the grid has")
         return self
 
     def address(self, cell: Cell) -> str:
         """The DVC stage that makes a cell, as seen from the root."""
-        stage = next(_SECTIONS[name] for name, section in self.sections().items() if cell in section)
-        return self._address(f"{stage}@{cell.name}")
+        return self._address(cell, _SECTIONS, self.sections())
 
     def sweep_address(self, cell: Cell) -> str:
         """The DVC stage that makes the sweep of a cell, as seen from the root."""
-        stage = next(_SWEEPS[name] for name, sweep in self.sweeps().items() if cell in sweep)
-        return self._address(f"{stage}@{cell.name}")
+        return self._address(cell, _SWEEPS, self.sweeps())
 
-    def _address(self, stage: str) -> str:
+    def _address(self, cell: Cell, stages: Mapping[str, str], sections: Mapping[str, Grid]) -> str:
+        stage = next(stages[name] for name, section in sections.items() if cell in section)
         folder = str(Path(self.params_file).parent)
-        return stage if folder == "." else f"{folder}/dvc.yaml:{stage}"
+        return f"{'' if folder == '.' else f'{folder}/dvc.yaml:'}{stage}@{cell.name}"
 
     def sections(self) -> dict[str, Cells]:
         """The parts of the parameters that name cells; each is a stage in dvc.yaml."""
@@ -242,6 +242,10 @@ class Params(_Section):
         """How many seeds a cell has."""
         section = next(section for section in self.sections().values() if cell in section)
         return section.seeds[cell.dataset][cell.backbone]
+
+    def trained(self, backbone: str, resolution: int) -> Training:
+        """How a backbone is trained at a resolution."""
+        return self.training[backbone][f"px{resolution}"]
 
     def weight(self, cell: Cell) -> float:
         """The weight of a cell's regulariser."""
@@ -269,6 +273,9 @@ class Params(_Section):
         content["grid"] = {"dataset": [dataset], "backbone": [backbone], "loss": [loss], "resolution": [resolution]}
         content["grid"]["seeds"] = {dataset: {backbone: seeds}}
         content["device"] = device or self.device
+        if trained := content["training"].get(backbone):  # a resolution that the profile does not have: as its nearest
+            nearest = min(trained, key=lambda px: abs(int(px[2:]) - resolution))
+            trained[f"px{resolution}"] = trained[nearest]
         try:
             return _validated(content, "the cell")
         except BenchError as error:
@@ -281,7 +288,7 @@ class Params(_Section):
             "device": self.device,
             "threads": self.threads,
             "save_weights": self.save_weights,
-            "training": self.training[cell.backbone].model_dump(),
+            "training": self.trained(cell.backbone, cell.resolution).model_dump(),
             "seeds": self.seeds(cell),
             "weight": self.weight(cell),
             "road": self.road[cell.backbone],
@@ -289,10 +296,9 @@ class Params(_Section):
 
     def sweep_settings(self, cell: Cell) -> dict[str, Any]:
         """The parameters that a sweep of a cell depends on; dvc.yaml names the same keys."""
-        sweep = self.sweep_of(cell)
-        assert sweep is not None
+        sweep = next(sweep for sweep in self.sweeps().values() if cell in sweep)
         settings = {"cell": cell._asdict(), "device": self.device, "threads": self.threads}
-        settings["training"] = self.training[cell.backbone].model_dump()
+        settings["training"] = self.trained(cell.backbone, cell.resolution).model_dump()
         return settings | {"weights": sweep.weights, "seeds": sweep.seeds, "epochs": sweep.epochs}
 
     @property

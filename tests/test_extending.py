@@ -45,7 +45,7 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
     content |= dict.fromkeys(OTHERS, NO_CELLS) | {"timing": {"devices": []}}
     content["weights"]["digits"]["edge-l2"], content["road"]["wide_cnn"] = 1, []
     few = {"train_images": 64, "test_images": 60, "epochs": 1}
-    content["training"]["wide_cnn"] = content["training"]["simple_cnn"] | few
+    content["training"]["wide_cnn"] = {"px12": content["training"]["simple_cnn"]["px23"] | few}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)

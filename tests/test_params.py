@@ -63,6 +63,8 @@ def test_every_known_name_is_allowed() -> None:
     content |= dict.fromkeys(SECTIONS[1:], NO_CELLS)
     content["weights"] = {dataset: {loss: int(loss not in WEIGHTLESS) for loss in LOSSES} for dataset in DATASETS}
     content["training"]["perceptron"], content["road"]["perceptron"] = content["training"]["simple_cnn"], []
+    for backbone in BACKBONES:
+        content["training"][backbone] = content["training"]["simple_cnn"]
     params = Params.model_validate(content)
     assert len(params.cells()) == 10 * 6 * 24 * 2
     assert {params.seeds(cell) for cell in params.cells()} == {2}
@@ -116,7 +118,10 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("controls/losses", ["ce"]), "controls.losses: unknown key; allowed are dataset, .*did you mean 'loss'"),
         (set_at("networks/resolution", [10]), "networks.resolution: resnet18_earlier needs at least 11 px, got 10"),
         (set_at("grid/resolution", [23, 11]), "grid.resolution: simple_cnn needs at least 12 px, got 11"),
-        (set_at("training/resnet18/epoch", 1), "training.resnet18.epoch: unknown key; .*did you mean 'epochs'"),
+        (
+            set_at("training/resnet18/px23/epoch", 1),
+            "training.resnet18.px23.epoch: unknown key; .*did you mean 'epochs'",
+        ),
         (set_at("threads", True), "threads: input should be a valid integer, got True"),
         (set_at("grid/seeds/digits/resnet18", "6"), "grid.seeds.digits.resnet18: input should be a valid .*, got '6'"),
         (
@@ -125,9 +130,17 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         ),
         (set_at("decoys/seeds", {}), "decoys.seeds.decoy_digits is missing, but decoys.dataset has 'decoy_digits'"),
         (set_at("controls/seeds", {"digit": {}}), "controls.seeds.digit: unknown name 'digit'; .*mean 'digits'"),
-        (set_at("training/resnet18/epochs", 0), "training.resnet18.epochs: .*greater than or equal to 1, got 0"),
-        (set_at("training/resnet18/train_images", 4), "training.resnet18: batch_size 8 exceeds train_images 4"),
+        (
+            set_at("training/resnet18/px23/epochs", 0),
+            "training.resnet18.px23.epochs: .*greater than or equal to 1, got 0",
+        ),
+        (set_at("training/resnet18/px23/train_images", 4), "training.resnet18.px23: batch_size 8 exceeds train_image"),
         (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
+        (set_at("training/simple_cnn", {}), "training.simple_cnn.px20 is missing, but the grid has 'px20'"),
+        (
+            lambda content: content["training"]["simple_cnn"].update({"23": content["training"]["simple_cnn"]["px23"]}),
+            "training.simple_cnn.23: string should match pattern .*, got '23'",
+        ),
         (set_at("weights/digits/ce", 1), "weights.digits.ce must be 0: ce has none"),
         (set_at("weights/digits/zero-ssim", 1), "weights.digits.zero-ssim must be 0: zero-ssim has none"),
         (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 appears twice"),
@@ -207,6 +220,7 @@ def test_one_cell_of_a_profile_need_not_be_in_its_grid() -> None:
     params = load(ROOT / "params.yaml").for_cell("digits", "simple_cnn", "ce", 28)
     assert params.cells() == [Cell("digits", "simple_cnn", "ce", 28)]
     assert [params.seeds(cell) for cell in params.cells()] == [1]
+    assert params.trained("simple_cnn", 28) == params.trained("simple_cnn", 23)  # the nearest
     assert (
         load(ROOT / "params.yaml")
         .for_cell("digits", "simple_cnn", "ce", 23)

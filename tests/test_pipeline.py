@@ -90,7 +90,7 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         settings = stage.deps[-1]
         assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE])
         section = next(key for key, one in params.sections().items() if cell in one.cells())
-        keys = {name: f"{name}.{cell.backbone}" for name in ("training", "road")}
+        keys = {"training": f"training.{cell.backbone}.px{cell.resolution}", "road": f"road.{cell.backbone}"}
         keys |= {"weight": f"weights.{cell.dataset}.{cell.loss}"}
         keys |= {"seeds": f"{section}.seeds.{cell.dataset}.{cell.backbone}"}
         assert settings.def_path == PROFILES[name]
@@ -112,7 +112,7 @@ def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         stage = stages[name][f"{section}@{cell.name}"]
         settings = stage.deps[-1]
         assert relative(stage) == sorted([f"data/{cell.dataset}.safetensors", *CODE, "bench/run/sweep.py"])
-        keys = {"training": f"training.{cell.backbone}"}
+        keys = {"training": f"training.{cell.backbone}.px{cell.resolution}"}
         keys |= {key: f"{section}.{key}" for key in ("weights", "seeds", "epochs")}
         assert set(settings.params) == {keys.get(key, key) for key in params.sweep_settings(cell)} - {"cell"}
         assert stage.cmd.startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
@@ -190,7 +190,8 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     content["grid"] = one | {"loss": ["ce", "prototype-ssim"], "seeds": seeds(2)}
     content["sweep"] = one | {"loss": ["prototype-ssim"], "weights": [1], "seeds": 1, "epochs": 1}
     content["decoys"] = one | {"dataset": ["decoy_digits"], "loss": ["rrr"], "seeds": seeds(2)}
-    content["training"]["simple_cnn"] |= {"train_images": 64, "test_images": 60, "epochs": 1}
+    few = {"train_images": 64, "test_images": 60, "epochs": 1}
+    content["training"]["simple_cnn"]["px12"] = content["training"]["simple_cnn"]["px23"] | few
     content["timing"] |= {"seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12], "batch": {"cpu": [2]}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
@@ -248,7 +249,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     expected = {f"{name}.csv" for name in ("cells", "bounds", "timing", "sweep", "claims")}
     expected |= {"claims.md", "timing-cpu.json", "README.md"}
-    tables = ("accuracy", "reconstruction", "saliency", "sweep", "timing")
+    tables = ("accuracy", "reconstruction", "saliency", "methods", "sweep", "timing")
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
@@ -285,8 +286,9 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("timing/seconds", 0.02, {TIME, "collect"}),
         ("weights/digits/prototype-ssim", 2, {SSIM, "collect"}),
         ("weights/digits/batchcam-l1", 2, {"collect"}),
-        ("training/simple_cnn/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
-        ("training/resnet18/epochs", 2, {"collect"}),
+        ("training/simple_cnn/px12/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
+        ("training/simple_cnn/px23/epochs", 3, {"collect"}),
+        ("training/resnet18/px23/epochs", 2, {"collect"}),
         ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect", "report"}),
         ("sweep/epochs", 2, {SWEEP, "collect"}),
         ("save_weights", True, {CE, SSIM, RRR, "collect"}),

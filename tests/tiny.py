@@ -9,6 +9,8 @@ from bench.params import Params
 NO_CELLS: dict[str, Any] = {"dataset": [], "backbone": [], "loss": [], "resolution": [], "seeds": {}}
 #: The sections beside the grid.
 OTHERS = ("controls", "decoys", "doses", "networks")
+#: Those that a tiny profile can have.
+RESOLUTIONS = (12, 23, 28)
 #: The same of a sweep.
 NO_SWEEP = NO_CELLS | {"weights": [], "seeds": 1, "epochs": 1}
 
@@ -30,7 +32,7 @@ def tiny(changes: dict[str, Any]) -> Params:
     content["grid"]["seeds"] = seeds(changes.pop("seeds"))
     content |= dict.fromkeys(OTHERS, NO_CELLS)
     content |= dict.fromkeys(("sweep", "control_sweep"), NO_SWEEP)
-    content["training"] = dict.fromkeys(BACKBONES, settings)
+    content["training"] = {name: {f"px{px}": settings for px in RESOLUTIONS} for name in BACKBONES}
     content["timing"] = {"devices": []}
     weight = changes.pop("weight")
     by_loss = {loss: 0 if loss in WEIGHTLESS else weight for loss in LOSSES}

@@ -52,7 +52,7 @@ def run_seed(
     where = f"{cell.name}, seed {seed}"
     backbone = new_backbone(cell, seed, inputs)
     weight = params.weight(cell)
-    settings = decayed(cell.loss, params.training[cell.backbone], weight)
+    settings = decayed(cell.loss, params.trained(cell.backbone, cell.resolution), weight)
     epochs: list[dict[str, Any]] = []
 
     def look(epoch: int) -> None:

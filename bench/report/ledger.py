@@ -249,7 +249,7 @@ def _best_control(cells: pd.DataFrame, row: Record, metric: str | None) -> float
 def _where(profile: Profile, row: Record) -> str:
     """data × net × px × epochs × seeds, as far as they are fixed."""
     backbone = row["backbone"] if isinstance(row["backbone"], str) else ""
-    training = profile.params.training.get(backbone)
+    training = profile.params.training.get(backbone, {}).get(f"px{row['resolution']}")
     parts = [shown(row["dataset"]) if isinstance(row["dataset"], str) else "", shown(backbone)]
     parts.append("" if pd.isna(row["resolution"]) else f"{row['resolution']} px")
     if isinstance(row["dataset"], str) and training is not None:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from bench import params
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.names import BACKBONES, DATASETS, has_cue
+from bench.names import ABLATED, BACKBONES, DATASETS, has_cue
 from bench.params import Cell, Params
 from bench.report import captions, figures, path_figures, shortcut_figures, tables, timing_figures, timing_table
 from bench.report.choice import choose, picked
@@ -104,6 +104,9 @@ def _tables(results: Results) -> Iterator[Table]:
         if bounded.any():
             yield tables.reconstruction(results.cells[bounded], results.bounds)
         yield tables.saliency(results.cells)
+        ablated = results.cells[results.cells["backbone"] == ABLATED]
+        if len(ablated):
+            yield tables.methods(ablated)
     if len(results.timing):
         yield timing_table.timing(results.timing)
     if len(results.swept):
@@ -141,7 +144,7 @@ def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
                 setting = f"{dataset}-{backbone}-{classes.resolution}"
                 yield f"mean-maps-{setting}", mean_maps.of_backbone(measured, classes, backbone)
                 yield f"saliency-{setting}", figures.saliency(of_backbone)
-                tested = results.profile.training[backbone].test_images
+                tested = results.profile.trained(backbone, classes.resolution).test_images
                 examples = example_figures.examples(results.profile.runs, of_backbone, tested)
                 if examples is not None:
                     yield f"examples-{setting}", examples

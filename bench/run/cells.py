@@ -54,7 +54,7 @@ def _run_seeds(params: Params, cell: Cell, output: Path, watch: Watch) -> None:
     made_from = commit()  # now: the tree may have moved on when the training is done
     made_by = identity(params, cell)
     device = prepare_device(params)
-    settings = params.training[cell.backbone]
+    settings = params.trained(cell.backbone, cell.resolution)
     seen = inputs(Path("data", f"{cell.dataset}.safetensors"), cell, settings, device)
     regularizer = regularizer_for(cell.loss, seen.prototypes, seen.clean_prototypes)
     partial = folder(cell.name, made_by)

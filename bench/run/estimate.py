@@ -46,7 +46,7 @@ def seconds(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[T
     data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
     found = {}
     for task in tasks:
-        cell, settings = task.cell, params.training[task.cell.backbone]
+        cell, settings = task.cell, params.trained(task.cell.backbone, task.cell.resolution)
         step, guided_step, look = pace[cell.backbone, cell.resolution].result()
         trained, tested = _counts(params, task, data[cell.dataset])
         sweep = params.sweep_of(cell) if task.swept else None
@@ -62,7 +62,7 @@ def seconds(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[T
 def measure(params: Params, backbone: str, resolution: int) -> Pace:
     """How fast a backbone is on the profile's device, with its threads."""
     device = prepare_device(params)
-    built, batch = build(backbone, resolution), params.training[backbone].batch_size
+    built, batch = build(backbone, resolution), params.trained(backbone, resolution).batch_size
     built.model.to(device).to(memory_format=torch.channels_last)
     plain, guided = (_step(built, resolution, batch, device, guided=guided) for guided in (False, True))
     return Pace(plain, guided, _look(built, resolution, device))
@@ -77,7 +77,7 @@ def _trainings(params: Params, task: Task) -> int:
 
 def _counts(params: Params, task: Task, data: Dataset) -> tuple[int, int]:
     """How many images a training sees in an epoch, and how many are looked at when it is tested."""
-    settings = params.training[task.cell.backbone]
+    settings = params.trained(task.cell.backbone, task.cell.resolution)
     trained = settings.train_images or len(data.train.labels)
     tested = len(data.validation.labels) if task.swept else settings.test_images or len(data.test.labels)
     return trained, tested * (1 + len(CONDITIONS) if has_cue(task.cell.dataset) and not task.swept else 1)

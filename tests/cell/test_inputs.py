@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("place")
 def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training and prototypes with them, the oracle's prototypes and all ink without; the probed images are first."""
     monkeypatch.setattr("bench.cell.inputs.PROBED", 30)
-    cell, settings = CELL._replace(dataset="decoy_digits", loss=loss), tiny({}).training["simple_cnn"]
+    cell, settings = CELL._replace(dataset="decoy_digits", loss=loss), tiny({}).trained("simple_cnn", 12)
     data = inputs(Path("data/decoy_digits.safetensors"), cell, settings, torch.device("cpu"))
     clean, decoyed = load(DIGITS), load(Path("data/decoy_digits.safetensors"))
     assert data.clean_prototypes is not None
@@ -57,7 +57,7 @@ def test_what_is_loaded_of_a_dataset_with_decoys(loss: str, monkeypatch: pytest.
 
 
 def test_the_validation_split_can_stand_for_the_test_images() -> None:
-    settings = tiny({"test_images": None}).training["simple_cnn"]
+    settings = tiny({"test_images": None}).trained("simple_cnn", 12)
     data = inputs(DIGITS, CELL, settings, torch.device("cpu"), "validation")
     assert torch.equal(data.test_images, resize(load(DIGITS).validation.images, 12))
     assert len(data.probe.labels) == 180

@@ -31,7 +31,7 @@ def quietly(seed: int, step: int) -> None:
 
 
 def measured(params: Params) -> tuple[Measured, Inputs]:
-    shown = inputs(Path("data/decoy_digits.safetensors"), CELL, params.training["simple_cnn"], torch.device("cpu"))
+    shown = inputs(Path("data/decoy_digits.safetensors"), CELL, params.trained("simple_cnn", 12), torch.device("cpu"))
     return run_seed(params, CELL, 1, shown, None, quietly), shown
 
 
@@ -80,7 +80,7 @@ def test_accuracies_are_followed_over_the_epochs_and_training_does_not_notice() 
         expected = correct(found.model.eval(), images, shown.probe.labels).double().mean().item()
         assert found.epochs[-1][name] == expected
     unwatched = new_backbone(CELL, 1, shown)
-    training.train(unwatched, shown, params.training["simple_cnn"], 1, None, 0.0, "here", quietly)
+    training.train(unwatched, shown, params.trained("simple_cnn", 12), 1, None, 0.0, "here", quietly)
     weights = found.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in unwatched.model.state_dict().items())
 
@@ -88,7 +88,7 @@ def test_accuracies_are_followed_over_the_epochs_and_training_does_not_notice() 
 def test_without_cues_nothing_is_said_of_them() -> None:
     cell = CELL._replace(dataset="digits")
     params = tiny({})
-    shown = inputs(Path("data/digits.safetensors"), cell, params.training["simple_cnn"], torch.device("cpu"))
+    shown = inputs(Path("data/digits.safetensors"), cell, params.trained("simple_cnn", 12), torch.device("cpu"))
     found = run_seed(params, cell, 1, shown, None, quietly)
     assert found.epochs == []
     cued = ("true_accuracy", "decoy_accuracy", "reversed_accuracy", "clean_accuracy", "reliance", "decoy_flip_rate")
@@ -99,7 +99,7 @@ def test_without_cues_nothing_is_said_of_them() -> None:
 @pytest.mark.parametrize("backbone", ["simple_cnn", "perceptron"])
 def test_maps_by_other_methods_are_those_of_one_backbone(backbone: str) -> None:
     cell, params = CELL._replace(backbone=backbone), tiny({"epochs": 3})
-    shown = inputs(Path("data/decoy_digits.safetensors"), cell, params.training[backbone], torch.device("cpu"))
+    shown = inputs(Path("data/decoy_digits.safetensors"), cell, params.trained(backbone, 12), torch.device("cpu"))
     found = run_seed(params, cell, 1, shown, None, quietly)
     for method in OTHER_METHODS:
         columns = [f"{method}_{what}" for what in ("ssim", "epg_ink", "decoy_mass")]

@@ -38,7 +38,7 @@ def trained(
 ) -> tuple[backbones.Backbone, Inputs, list[float]]:
     """A SimpleCNN, prepared and trained with a loss, what it was trained on, and the loss of every step."""
     params = tiny({"batch_size": 64, **changes})
-    settings, device = params.training["simple_cnn"], torch.device("cpu")
+    settings, device = params.trained("simple_cnn", 12), torch.device("cpu")
     data = inputs(DIGITS, CELL._replace(loss="hint"), settings, device)  # which is told of the ink
     torch.manual_seed(0)
     backbone = backbones.build("simple_cnn", CELL.resolution)
@@ -156,7 +156,7 @@ def test_a_parameter_without_a_gradient_is_left_as_it_is() -> None:
 
 def test_a_gradient_of_one_step_is_not_used_in_the_next() -> None:
     params = tiny({"epochs": 1})
-    data = inputs(DIGITS, CELL, params.training["simple_cnn"], torch.device("cpu"))
+    data = inputs(DIGITS, CELL, params.trained("simple_cnn", 12), torch.device("cpu"))
     backbone = backbones.build("simple_cnn", CELL.resolution)
     once = nn.Parameter(torch.ones(()))
     backbone.model.register_parameter("once", once)
@@ -166,7 +166,7 @@ def test_a_gradient_of_one_step_is_not_used_in_the_next() -> None:
         asked.append(batch)
         return once if len(asked) == 1 else torch.zeros(())
 
-    train(backbone, data, params.training["simple_cnn"], 0, regularizer, 1.0, "here", quietly)
+    train(backbone, data, params.trained("simple_cnn", 12), 0, regularizer, 1.0, "here", quietly)
     assert len(asked) == 4
     first_rate = 3e-3 / 25  # of the one-cycle schedule
     assert 1 - once.item() == pytest.approx(first_rate * (1 + 0.05), rel=0.01)
@@ -191,7 +191,7 @@ def test_a_gradient_of_another_layout_than_its_parameter_is_refused() -> None:
 
 def test_the_objective_of_the_input_gradient_has_the_images_in_its_graph() -> None:
     """And the step's own images are left as they are."""
-    data = inputs(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
+    data = inputs(DIGITS, CELL, tiny({}).trained("simple_cnn", 12), torch.device("cpu"))
     backbone = backbones.build("simple_cnn", CELL.resolution)
     images, labels = data.train_images[:16], data.train_labels[:16]
     plain = objective(backbone, images, labels, None, 0.0)
@@ -204,6 +204,6 @@ def test_the_objective_of_the_input_gradient_has_the_images_in_its_graph() -> No
 
 
 def test_more_weight_decay_is_adamws() -> None:
-    settings = tiny({}).training["simple_cnn"]
+    settings = tiny({}).trained("simple_cnn", 12)
     assert decayed("weight_decay", settings, 0.3).weight_decay == pytest.approx(0.35)
     assert decayed("prototype-ssim", settings, 0.3) is settings

@@ -60,6 +60,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     content |= dict.fromkeys(OTHERS, NO_CELLS)
     content["sweep"] = content["grid"] | {"weights": [0.5, 2], "seeds": 2, "epochs": 1}
     content["grid"]["seeds"] = seeds(2)
+    content["training"]["simple_cnn"]["px12"] = content["training"]["simple_cnn"]["px23"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
     params = load(Path("params.yaml"))

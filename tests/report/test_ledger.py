@@ -80,8 +80,9 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
     assert (row["effect"], row["low"], row["high"]) == (0.1, 0.05, 0.15)
     assert row["control_effect"] == pytest.approx(0.02)  # the best of the controls, by seeds
     assert (row["for"], row["against"], row["would_change"]) == (1, 1, "another weight")
-    epochs = load(ROOT / "profiles/reduced/params.yaml").training["simple_cnn"].epochs
-    places = [f"reduced: MNIST × SimpleCNN × {px} px × {epochs} epochs × 5 seeds" for px in (23, 112)]
+    reduced = load(ROOT / "profiles/reduced/params.yaml")
+    epochs = {px: reduced.trained("simple_cnn", px).epochs for px in (23, 112)}
+    places = [f"reduced: MNIST × SimpleCNN × {px} px × {epochs[px]} epochs × 5 seeds" for px in epochs]
     assert row["where"] == "; ".join(places)
 
 

@@ -427,7 +427,7 @@ def test_what_the_user_can_mend_is_one_sentence(
 
 def test_saved_weights_reproduce_the_metrics() -> None:
     directory = run(save_weights=True)
-    shown = inputs(DIGITS, CELL, tiny({}).training["simple_cnn"], torch.device("cpu"))
+    shown = inputs(DIGITS, CELL, tiny({}).trained("simple_cnn", 12), torch.device("cpu"))
     for row in rows(directory):
         model, _ = backbones.build(CELL.backbone, CELL.resolution)
         model.load_state_dict(safetensors.torch.load_file(directory / f"weights-seed-{row['seed']}.safetensors"))
