@@ -16,22 +16,21 @@ def describe(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def check_float(name: str, value: object, shapes: str) -> None:
-    """Raise unless `value` is a float tensor with as many dimensions as one of `shapes`: "(N,h,w) or (h,w)"."""
+def check_float(name: str, value: object, shapes: str) -> Tensor:
+    """The value, if it is a float tensor with as many dimensions as one of `shapes`: "(N,h,w) or (h,w)"."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor {shapes}, got {describe(value)}")
     if value.ndim not in [shape.count(",") + 1 for shape in shapes.split(" or ")]:
         raise ValueError(f"{name} must be {shapes}, got {describe(value)}")
+    return value
 
 
 def check_images(value: object) -> None:
     """Raise unless `value` is a floating-point tensor (N,C,H,W) or (N,H,W) in [0, 1]."""
-    check_float("images", value, "(N,C,H,W) or (N,H,W)")
-    assert isinstance(value, Tensor)
-    if value.numel() and not 0 <= value.min() <= value.max() <= 1:
-        raise ValueError(
-            f"images must lie in [0, 1], got {value.min():.3g}..{value.max():.3g}; pass them before normalisation"
-        )
+    images = check_float("images", value, "(N,C,H,W) or (N,H,W)")
+    if images.numel() and not 0 <= images.min() <= images.max() <= 1:
+        found = f"{images.min():.3g}..{images.max():.3g}"
+        raise ValueError(f"images must lie in [0, 1], got {found}; pass them before normalisation")
 
 
 def check_class_indices(name: str, value: object, count: int, num_classes: int | None) -> None:

@@ -60,8 +60,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1, "l2": l2, 
 
 
 def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    check_float("a", a, "(N,H,W)")
-    check_float("b", b, "(N,H,W)")
+    a, b = check_float("a", a, "(N,H,W)"), check_float("b", b, "(N,H,W)")
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     return full_precision(a), full_precision(b)

@@ -85,15 +85,12 @@ def arranged(layout: Layout | None, name: str, output: object) -> Tensor:
         TypeError, ValueError: a layout that is no function, or a result that is not one (N,K,h,w) tensor of the same N.
     """
     if layout is None:
-        check_float(f"without a layout, {name}", output, "(N,K,h,w)")
-        assert isinstance(output, Tensor)
-        return output
+        return check_float(f"without a layout, {name}", output, "(N,K,h,w)")
     if not isinstance(output, Tensor) or not output.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {describe(output)}")
     if not callable(layout):
         raise TypeError(f"layout must be a function, such as batchcam.layouts.channels_last, got {describe(layout)}")
-    result = layout(output)
-    check_float(f"what the layout makes of {name} {tuple(output.shape)}", result, "(N,K,h,w)")
+    result = check_float(f"what the layout makes of {name} {tuple(output.shape)}", layout(output), "(N,K,h,w)")
     if len(result) != len(output):
         raise ValueError(f"the layout makes {tuple(result.shape)} of {name} {tuple(output.shape)}: N differs")
     return result

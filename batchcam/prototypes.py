@@ -25,8 +25,7 @@ def class_prototypes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor
     Raises:
         TypeError, ValueError: images or labels of another shape, dtype or range; a class without images, by number.
     """
-    sums, counts = class_sums(images, labels, num_classes)
-    prototypes = prototypes_from_sums(sums, counts)
+    prototypes = prototypes_from_sums(*class_sums(images, labels, num_classes))
     return prototypes if images.dtype == torch.float64 else prototypes.float()
 
 
@@ -45,9 +44,7 @@ def class_sums(images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor
     """
     check_images(images)
     check_class_indices("labels", labels, images.shape[0], num_classes)
-    grey = images.double()
-    if grey.ndim == 4:
-        grey = grey.mean(dim=1)
+    grey = images.double().mean(dim=1) if images.ndim == 4 else images.double()
     # A one-hot product rather than index_add_, which adds in no fixed order on CUDA.
     membership = one_hot(labels, num_classes).T.double()
     sums = (membership @ grey.flatten(1)).unflatten(1, grey.shape[1:])
