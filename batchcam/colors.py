@@ -40,6 +40,6 @@ def overlay(images: Tensor, maps: Tensor) -> Tensor:
     M = normalize_maps(resize_maps(maps.to(x.device), (x.shape[2], x.shape[3]))).to(x.dtype)
     colors = torch.tensor([list(bytes.fromhex(color)) for color in MAGMA.split()], device=x.device).to(x.dtype) / 255
     place = M * (len(colors) - 1)
-    below = place.long().clamp(max=len(colors) - 2)
+    below = place.long().clamp(0, len(colors) - 2)
     color = torch.lerp(colors[below], colors[below + 1], (place - below).unsqueeze(-1))
     return (x + color.movedim(-1, 1)) / 2

@@ -54,6 +54,14 @@ def test_a_grey_image_is_one_of_three_equal_channels():
     assert torch.equal(mixed, batchcam.overlay(images[:, 0], maps))
 
 
+def test_what_is_no_number_stays_visible():
+    maps = torch.rand(2, 3, 4)
+    maps[1, 0, 0] = torch.nan
+    mixed = batchcam.overlay(torch.rand(2, 3, 8, 9), maps)
+    assert not mixed[0].isnan().any()
+    assert mixed[1].isnan().all()
+
+
 @pytest.mark.parametrize(
     ("images", "maps", "error", "message"),
     [
