@@ -28,16 +28,16 @@ def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
         (N,H,W) or (N,C,H,W) in float32 (float64 stays float64); differentiable.
 
     Raises:
-        TypeError, ValueError: maps that are not such a tensor, or a size under one pixel.
+        TypeError, ValueError: maps that are not such a tensor, or no such size, or one under a pixel.
     """
     check_float("maps", maps, "(N,h,w) or (N,C,h,w)")
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"size must be at least one pixel, got {size}")
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size must be one side or (H, W), of at least one pixel, got {size}")
     with no_autocast(maps):
         planes = full_precision(maps).reshape(-1, 1, *maps.shape[-2:])
-        resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False)
-        return resized.reshape(*maps.shape[:-2], height, width)
+        resized = F.interpolate(planes, size=sides, mode="bilinear", align_corners=False)
+        return resized.reshape(*maps.shape[:-2], *sides)
 
 
 def normalize_maps(maps: Tensor) -> Tensor:

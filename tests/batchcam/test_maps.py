@@ -185,7 +185,7 @@ def test_what_is_no_map_is_named(function, maps, error, message):
         function(maps)
 
 
-@pytest.mark.parametrize("size", [0, (4, 0), (-1, 4)])
-def test_a_size_under_one_pixel_is_refused(size):
-    with pytest.raises(ValueError, match="size must be at least one pixel, got"):
+@pytest.mark.parametrize("size", [0, (4, 0), (-1, 4), (4,), torch.Size((3, 4, 4))])
+def test_what_is_no_size_is_refused(size):
+    with pytest.raises(ValueError, match=r"size must be one side or \(H, W\), of at least one pixel, got"):
         batchcam.resize_maps(torch.rand(1, 2, 2), size)
