@@ -67,7 +67,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
     def __enter__(self) -> Self:
         self._grad_mode = torch.is_grad_enabled()
         before, after = self._layer.register_forward_pre_hook, self._layer.register_forward_hook
-        self._hooks = before(self._before), after(self._after)
+        self._hooks = before(self._before, with_kwargs=True), after(self._after)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -75,9 +75,9 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
             hook.remove()
         torch.set_grad_enabled(self._grad_mode)
 
-    def _before(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def _before(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == self._thread:
-            tensors = [a for a in args if isinstance(a, Tensor) and not a.is_inference()]
+            tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and not a.is_inference()]
             self._versions.update({id(a): a._version for a in tensors})
 
     def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:

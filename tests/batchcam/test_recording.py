@@ -90,6 +90,9 @@ class Net(nn.Module):
             case [_, "first"]:
                 A = self.layer(x)
                 return self.head(A.tanh() + self.other(x))
+            case [_, "named"]:
+                A = self.layer(input=x)
+                return self.head(A.tanh() + self.other(x))
             case [_, "last"]:
                 return self.head(self.other(x) + self.layer(x))
             case [_, "changed"]:  # the tensor is then changed in place, whoever else holds it
@@ -107,13 +110,13 @@ class Net(nn.Module):
         return x * 1
 
     def pure(self, x, A):
-        after = A if self.kind == "inplace first" else x  # what a later reader of x sees
+        after = A if self.kind.startswith("inplace") else x  # what a later reader of x sees
         match self.kind.split():
             case ["kept"]:
                 return self.head(A.tanh()) + self.head(A * self.other(x))
             case ["view"]:
                 return self.head(self.other(x) + F.pad(A, (0, 0, 0, 0, 0, 1)))
-            case [_, "first"]:
+            case [_, "first" | "named"]:
                 return self.head(A.tanh() + self.other(after))
             case [_, "last"]:
                 return self.head(self.other(x) + A)
@@ -122,8 +125,8 @@ class Net(nn.Module):
 
 
 KINDS = [
-    *("identity first", "identity last", "identity changed", "empty first", "empty last"),
-    *("dropout first", "dropout last", "inplace first", "kept", "view"),
+    *("identity first", "identity last", "identity named", "identity changed", "empty first", "empty last"),
+    *("dropout first", "dropout last", "inplace first", "inplace named", "kept", "view"),
 ]
 
 
