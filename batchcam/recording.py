@@ -66,6 +66,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     def __enter__(self) -> Self:
         self._grad_mode = torch.is_grad_enabled()
+        self._ddp = DistributedDataParallel._get_active_ddp_module()
         before, after = self._layer.register_forward_pre_hook, self._layer.register_forward_hook
         self._hooks = before(self._before, with_kwargs=True), after(self._after)
         return self
@@ -90,7 +91,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
             return None
         grad_mode = torch.is_grad_enabled()
-        _check_around(grad_mode)
+        _check_around(grad_mode, self._ddp)
         if self._versions.get(id(output)) == output._version:
             output = output.clone()  # the layer handed on its input, which others may read and change
         origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
@@ -123,7 +124,7 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
 
     Raises:
         TypeError: a layer that is no module.
-        ValueError: while the model runs, under `torch.func.vmap`, or in DDP with `static_graph` or under `no_grad`.
+        ValueError: while the model runs, under `torch.func.vmap`, or around DDP with `static_graph` or under `no_grad`.
 
     Example:
         >>> with batchcam.capture(model.layer4) as captured:
@@ -137,12 +138,12 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     return Captured(layer, layout)
 
 
-def _check_around(grad_mode: bool) -> None:
-    """Raise under vmap, and where DistributedDataParallel would take a map's backward pass for the training's."""
+def _check_around(grad_mode: bool, outside: DistributedDataParallel | None) -> None:
+    """Raise under vmap, and where DDP would take a map's gradient for the training's, unless all runs inside DDP."""
     if any(transform.key() == TransformType.Vmap for transform in get_interpreter_stack() or ()):
         raise ValueError("capture does not work under torch.func.vmap: run the whole batch, a map is per image already")
     ddp = DistributedDataParallel._get_active_ddp_module()
-    if ddp is not None and not grad_mode:
+    if ddp not in (None, outside) and not grad_mode:
         raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
-    if ddp is not None and ddp.static_graph:
+    if ddp not in (None, outside) and ddp.static_graph:
         raise ValueError("DDP with static_graph=True takes a map's gradient for the training's: leave static_graph out")

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
@@ -121,9 +123,25 @@ def test_accelerate():
     leave(names, model)
 
 
+@pytest.fixture
+def _of_one_process():
+    """What Lightning sets for DDP, and sets up, is gone afterwards."""
+    before = dict(os.environ)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.mark.filterwarnings("ignore")  # Lightning's hints about the number of workers
-def test_lightning(tmp_path, monkeypatch):
+@pytest.mark.parametrize("strategy", ["auto", "ddp"])
+@pytest.mark.usefixtures("_of_one_process")
+def test_lightning(strategy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    options = {"strategy": strategy, "devices": 1, "use_distributed_sampler": False}  # which would shuffle
+    monkeypatch.setattr(lightning, "Trainer", functools.partial(lightning.Trainer, **options))
     names = setting()
     model, optimizer, expected = names["model"], names["optimizer"], expected_steps(names)
     monkeypatch.setattr(torch.optim, "SGD", lambda *_, **__: optimizer)

@@ -373,6 +373,38 @@ def test_a_static_graph_is_refused():
     assert explained(ddp, model.layer, images, targets).shape == (4, 7, 5)
 
 
+class Step(nn.Module):
+    """A model with its loss, as Lightning and others have DDP run it; without targets, its explanation."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images, targets=None):
+        if targets is None:
+            return explained(self.model, self.model.layer, images, targets)
+        maps = captured_maps(self.model, self.model.layer, images, targets, create_graph=True)
+        return F.cross_entropy(self.model(images), targets) + maps.square().mean()
+
+
+@pytest.mark.parametrize("static_graph", [False, True])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.usefixtures("one_process")
+def test_all_may_run_inside_distributed_data_parallel(context, static_graph):
+    """There the loss alone leaves it, and no map's gradient passes its border."""
+    model, (images, targets) = toy("gelu_norms"), batch()
+    expected_maps, expected = explained(model, model.layer, images, None), step(model, model.layer, images, targets)
+    ddp = nn.parallel.DistributedDataParallel(Step(model), static_graph=static_graph)
+    for _ in range(3):
+        model.zero_grad()
+        ddp(images, targets).backward()
+        assert relative_error([p.grad for p in model.parameters()], expected) < 1e-12
+        if context is not torch.enable_grad:  # with one, DDP waits for the backward pass of its output
+            with context():
+                assert relative_error(ddp(images), expected_maps) < 1e-12
+    assert hooks(model) == 0
+
+
 def test_data_parallel():
     model, (images, targets) = toy("relu"), batch()
     expected = explained(model, model.layer, images, targets)
