@@ -57,7 +57,7 @@ def explain(
         with torch.inference_mode(mode=False):
             return explain(model, layer, images, targets, relu, method=method, layout=layout)
     images = _copied_from_inference(images)
-    with torch.no_grad(), _uncached_autocast(images), state_kept(model, images.device):
+    with torch.no_grad(), _uncached_autocast(images), state_kept(model):
         captured, logits = _run(model, layer, images, layout)
         if targets is None:
             targets = logits.argmax(dim=1)
@@ -105,7 +105,7 @@ def grad_cam_loop(
     check_choice("method", method, METHODS)
     others = [p for p in model.parameters() if p.requires_grad]
     one = partial(raw_maps, create_graph=create_graph, relu=True, method=method, layout=layout, others=others)
-    with torch.inference_mode(mode=False), torch.enable_grad(), state_kept(model, images.device):
+    with torch.inference_mode(mode=False), torch.enable_grad(), state_kept(model):
         images, targets = _copied_from_inference(images), _copied_from_inference(targets)
         maps = []
         for i, image in enumerate(images):

@@ -19,7 +19,7 @@ from batchcam.precision import UNCHANGED
 _lock = threading.RLock()
 
 
-def state_kept(model: nn.Module, device: torch.device) -> contextlib.AbstractContextManager[object]:
+def state_kept(model: nn.Module) -> contextlib.AbstractContextManager[object]:
     """Let this thread run a model on copies of its buffers, and leave the random state alone.
 
     Raises:
@@ -31,14 +31,15 @@ def state_kept(model: nn.Module, device: torch.device) -> contextlib.AbstractCon
     if any(m.training and isinstance(m, torch.jit.ScriptModule) for m in modules):
         raise TypeError("a scripted module in training mode would change its buffers: use the Python module, or eval()")
     owners = [m for m in modules if m._buffers and isinstance(m._buffers, dict)]
-    return _buffers_kept(owners, device) if owners else _random_state_kept(device)
+    return _buffers_kept(owners) if owners else _random_state_kept()
 
 
 def _may_change(model: nn.Module) -> list[nn.Module]:
-    """The modules that may write buffers or draw: all but torch's own in eval mode (ResNet-18 has 60 buffers there)."""
+    """The modules that may write buffers or draw: torch's own, bar two, do not in eval mode (ResNet-18: 60 buffers)."""
     found, seen, changing = [model], {model}, []  # model.modules() makes names, too: .2 ms for ConvNeXt-V2-Tiny
     for module in found:
-        if module.training or not type(module).__module__.startswith("torch.nn.modules."):
+        own = type(module).__module__.startswith("torch.nn.modules.")
+        if module.training or not own or isinstance(module, (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)):
             changing.append(module)
         for child in module._modules.values():
             if child is not None and child not in seen:
@@ -63,7 +64,7 @@ class _ThreadBuffers(UserDict[str, Any], dict[str, Any]):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _buffers_kept(owners: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+def _buffers_kept(owners: Sequence[nn.Module]) -> Iterator[None]:
     """Let this thread see copies of the modules' buffers, and keep the random state.
 
     Restoring values instead would write into buffers, and break a graph that the caller still holds.
@@ -80,7 +81,7 @@ def _buffers_kept(owners: Sequence[nn.Module], device: torch.device) -> Iterator
             shown.append((module, view, view.copies.get(thread)))  # this thread's, if it is explaining already
             view.copies[thread] = {name: clones.get(id(b)) for name, b in named.items()}
     try:
-        with _random_state_kept(device):
+        with _random_state_kept():
             yield
     finally:
         with _lock:
@@ -92,10 +93,9 @@ def _buffers_kept(owners: Sequence[nn.Module], device: torch.device) -> Iterator
                     module._buffers = view.shared
 
 
-def _random_state_kept(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Leave the random numbers, the CPU's and a CUDA device's, as they are, whatever this thread draws."""
-    of_device = [torch.cuda.default_generators[device.index]] if device.type == "cuda" else []
-    generators = [torch.default_generator, *of_device]
+def _random_state_kept() -> contextlib.AbstractContextManager[object]:
+    """Leave the random numbers, the CPU's and each CUDA device's, as they are, whatever this thread draws."""
+    generators = [torch.default_generator, *torch.cuda.default_generators]
     if len(sys._current_frames()) > 1:
         return _OwnNumbers(generators)
     stack = contextlib.ExitStack()  # no other thread is there to draw
@@ -115,7 +115,8 @@ class _OwnNumbers(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        if args and isinstance(args[0], Tensor) and any(a.name == "generator" for a in func._schema.arguments):
+        takes_one = any(a.name == "generator" for a in func._schema.arguments)
+        if takes_one and args and isinstance(args[0], Tensor) and args[0].device in self.own:
             return func(*args, **kwargs, generator=self.own[args[0].device][1])
         # Such as rand, which takes none: in this moment another thread would draw from the copies, too.
         with _lock:

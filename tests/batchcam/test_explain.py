@@ -356,6 +356,20 @@ def test_the_model_draws_what_it_always_would_and_the_random_state_is_as_before(
     wait.set()
 
 
+SOLID = nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Upsample(8), nn.FractionalMaxPool3d(2, 4), nn.Flatten(1, 2))
+
+
+@pytest.mark.parametrize("draw", [nn.FractionalMaxPool2d(2, 4), SOLID], ids=["2d", "3d"])
+def test_what_draws_in_eval_mode_too_leaves_the_random_state_as_before(draw):
+    model, (images, targets) = toy("relu"), batch()
+    model.act = nn.Sequential(model.act, draw).eval()
+    before = torch.get_rng_state()
+    RUNS["explain"](model, images, targets)
+    assert torch.equal(torch.get_rng_state(), before)
+    model(images)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("threads", ["alone", "two"])
 def test_an_explanation_inside_an_explanation_sets_back_its_own(threads):
     """Part of the model is explained while the whole is, on copies of the copies."""
