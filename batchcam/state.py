@@ -62,6 +62,12 @@ class _ThreadBuffers(UserDict[str, Any], dict[str, Any]):  # type: ignore[misc]
     def data(self) -> dict[str, Any]:  # type: ignore[override]
         return self.copies.get(threading.get_ident(), self.shared)
 
+    def copy(self) -> dict[str, Any]:  # type: ignore[override]
+        return dict(self.data)
+
+    def __reduce__(self) -> Any:  # so that a copy of the module, or a file, keeps nothing of an explanation
+        return dict, (self.copy(),)
+
 
 @contextlib.contextmanager
 def _buffers_kept(owners: Sequence[nn.Module]) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import operator
+import pickle
 import sys
 import threading
 import time
@@ -467,6 +468,29 @@ def test_to_another_thread_a_model_that_is_explained_looks_as_ever():
     assert seen["state"] == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
     assert sorted(model.norm._buffers) == ["more", "num_batches_tracked", "running_mean"]
     assert model.norm.running_mean.tolist() == [1, 1, 1, 1]
+
+
+def test_a_copy_that_is_made_meanwhile_is_an_ordinary_module():
+    """It would keep the explanation's buffers for the explaining thread, and nobody would ever take them away."""
+    model, (images, targets) = toy("batchnorm").train(), batch()
+    made: dict[str, dict[str, Any]] = {}
+
+    def copies(who):
+        made[f"{who}, deepcopy"] = copy.deepcopy(model.norm)._buffers
+        made[f"{who}, pickle"] = pickle.loads(pickle.dumps(model.norm))._buffers
+        made[f"{who}, replica"] = model.norm._replicate_for_data_parallel()._buffers.copy()
+
+    def then(x):
+        copies("explains")
+        in_threads(lambda: copies("looks on"))
+        return x
+
+    model.pool = nn.Sequential(Apply(then), model.pool)
+    RUNS["explain"](model, images, targets)
+    assert len(made) == 6
+    for name, buffers in made.items():
+        assert type(buffers) is dict
+        assert buffers["num_batches_tracked"] == name.startswith("explains")
 
 
 # Autocast
