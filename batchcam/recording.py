@@ -65,8 +65,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         return output
 
     def __enter__(self) -> Self:
-        self._grad_mode = torch.is_grad_enabled()
-        self._ddp = DistributedDataParallel._get_active_ddp_module()
+        self._grad_mode, self._ddp = torch.is_grad_enabled(), DistributedDataParallel._get_active_ddp_module()
         before, after = self._layer.register_forward_pre_hook, self._layer.register_forward_hook
         self._hooks = before(self._before, with_kwargs=True), after(self._after)
         return self
@@ -78,8 +77,8 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     def _before(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == self._thread:
-            tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and not a.is_inference()]
-            self._versions.update({id(a): a._version for a in tensors})
+            given = [b for a in (*args, *kwargs.values()) for b in (a if isinstance(a, (list, tuple)) else (a,))]
+            self._versions |= {id(a): a._version for a in given if isinstance(a, Tensor) and not a.is_inference()}
 
     def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
         if threading.get_ident() != self._thread:

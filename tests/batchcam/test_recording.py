@@ -72,6 +72,7 @@ class Net(nn.Module):
             "empty": nn.Sequential,
             "dropout": nn.Dropout,
             "inplace": lambda: nn.ReLU(inplace=True),
+            "first": lambda: Apply(lambda xs: xs[0]),
             "kept": Keep,
             "view": lambda: Apply(lambda x: x[:, :3]),
         }
@@ -92,6 +93,9 @@ class Net(nn.Module):
                 return self.head(A.tanh() + self.other(x))
             case [_, "named"]:
                 A = self.layer(input=x)
+                return self.head(A.tanh() + self.other(x))
+            case ["first", "listed"]:
+                A = self.layer([x, images])
                 return self.head(A.tanh() + self.other(x))
             case [_, "last"]:
                 return self.head(self.other(x) + self.layer(x))
@@ -116,7 +120,7 @@ class Net(nn.Module):
                 return self.head(A.tanh()) + self.head(A * self.other(x))
             case ["view"]:
                 return self.head(self.other(x) + F.pad(A, (0, 0, 0, 0, 0, 1)))
-            case [_, "first" | "named"]:
+            case [_, "first" | "named" | "listed"]:
                 return self.head(A.tanh() + self.other(after))
             case [_, "last"]:
                 return self.head(self.other(x) + A)
@@ -126,7 +130,7 @@ class Net(nn.Module):
 
 KINDS = [
     *("identity first", "identity last", "identity named", "identity changed", "empty first", "empty last"),
-    *("dropout first", "dropout last", "inplace first", "inplace named", "kept", "view"),
+    *("dropout first", "dropout last", "inplace first", "inplace named", "first listed", "kept", "view"),
 ]
 
 
