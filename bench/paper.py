@@ -12,6 +12,18 @@ RESOLUTIONS = (23, 112)
 #: Whether it has numbers of its own that could be compared.
 NUMBERS = "not available (only its abstracts and figure captions could be read)"
 
+#: What `USUAL` holds, and of whom.
+USUAL_IS = "that networks of this kind usually reach on all training images in up to five epochs"
+#: In %, low and high, by dataset and backbone; ConvNeXt's at 112 px.
+USUAL = {
+    ("mnist", "simple_cnn"): (98.5, 99.4),
+    ("mnist", "resnet18"): (97.9, 99.7),
+    ("mnist", "convnextv2_tiny"): (98.5, 99.4),
+    ("fashion_mnist", "simple_cnn"): (88.0, 92.0),
+    ("fashion_mnist", "resnet18"): (88.0, 94.0),
+    ("fashion_mnist", "convnextv2_tiny"): (88.0, 92.0),
+}
+
 _BOTH = "figure 2 (mean MNIST reconstruction prototypes per class, 23×23, ResNet and ConvNeXt-V2)"
 #: The figures whose captions are known, all on MNIST, by backbone and resolution.
 FIGURES = {

@@ -249,15 +249,15 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     expected = {f"{name}.csv" for name in ("cells", "bounds", "timing", "sweep", "claims")}
     expected |= {"claims.md", "timing-cpu.json", "README.md"}
-    tables = ("accuracy", "reconstruction", "saliency", "methods", "sweep", "timing")
+    tables = ("paper", "reconstruction", "saliency", "methods", "sweep", "timing")
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
     expected |= {f"figures/{name}-simple_cnn-12.png" for name in ("saliency-decoy_digits", "path-digits")}
     assert expected <= made
-    for name in ("README.md", "tables/accuracy.md", "tables/reconstruction.md"):
+    for name in ("README.md", "tables/paper.md", "tables/reconstruction.md"):
         text = (results / name).read_text()
-        assert "ssim" in text.lower() or name == "tables/accuracy.md"
+        assert "ssim" in text.lower() or name == "tables/paper.md"
         for word in ("missing", "failed", "stale", "unreadable"):
             assert word not in text, name
     assert changed() == set()

@@ -17,9 +17,18 @@ from matplotlib.figure import Figure
 from bench import params
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.names import ABLATED, BACKBONES, DATASETS, has_cue
+from bench.names import ABLATED, BACKBONES, DATASETS, PAPER_BACKBONES, PAPER_LOSSES, has_cue
 from bench.params import Cell, Params
-from bench.report import captions, figures, path_figures, shortcut_figures, tables, timing_figures, timing_table
+from bench.report import (
+    captions,
+    figures,
+    paper_tables,
+    path_figures,
+    shortcut_figures,
+    tables,
+    timing_figures,
+    timing_table,
+)
 from bench.report.choice import choose, picked
 from bench.report.claims import effects
 from bench.report.claims import page as claims
@@ -98,8 +107,9 @@ def report(params_path: Path) -> None:
 def _tables(results: Results) -> Iterator[Table]:
     """All tables of the profile; those of what was not measured are left out."""
     if results.trained:
-        if len(results.paper):
-            yield tables.accuracy(results.paper)
+        compared = results.cells[_beside_the_papers(results.cells)]
+        if len(compared):
+            yield paper_tables.compared(compared, results.bounds, results.profile)
         bounded = results.cells["dataset"].isin(set(results.bounds["dataset"]))
         if bounded.any():
             yield tables.reconstruction(results.cells[bounded], results.bounds)
@@ -114,6 +124,13 @@ def _tables(results: Results) -> Iterator[Table]:
         weights = results.profile.weights  # that the cells have
         used = [weights.get(row["dataset"], {}).get(row["loss"], math.nan) for row in records(chosen)]
         yield tables.sweep(results.swept, chosen.assign(used=used))
+
+
+def _beside_the_papers(cells: pd.DataFrame) -> pd.Series:
+    """Of each row, whether it is in the tables of the paper's losses on its own kind of data, with two controls."""
+    losses = [*PAPER_LOSSES, "permuted-ssim", "blob-ssim"]
+    clean = ~cells["dataset"].map(has_cue).astype(bool)
+    return clean & cells["backbone"].isin(PAPER_BACKBONES) & cells["loss"].isin(losses)
 
 
 def _figures(results: Results) -> Iterator[tuple[str, Figure]]:

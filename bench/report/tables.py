@@ -1,4 +1,4 @@
-"""The tables of what the cells and sweeps measured: accuracy, reconstruction, saliency and the weights.
+"""The tables of what the cells and sweeps measured: reconstruction, saliency, other methods and the weights.
 
 In place of a missing number there is a word, and the reason is below the table. Losses keep the grid's order and no
 value is set in bold: which loss is best is a question for a test, not for a typeface.
@@ -54,26 +54,6 @@ def summary(cells: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def accuracy(cells: pd.DataFrame) -> Table:
-    """Test accuracy: rows dataset × backbone × resolution, columns the losses."""
-    losses = in_order(cells, "loss")
-    rows = []
-    for (dataset, backbone, resolution), group in groups(cells, SETTING):
-        by_loss = {loss: cell for (loss,), cell in groups(group, ["loss"])}
-        seeds = max(len(cell) for cell in by_loss.values())
-        row = {"dataset": shown(dataset), "backbone": shown(backbone), "px": str(resolution), "n": str(seeds)}
-        rows.append(row | {loss: _accuracy(by_loss[loss], seeds) if loss in by_loss else NONE for loss in losses})
-    notes = [
-        f"Share of the test images classified correctly, in %: {_SPREAD}. A cell with fewer seeds says so.",
-        "Seeds are paired across losses (same initialisation, order and split), so losses are compared by their"
-        " differences seed by seed, not by whether their intervals overlap.",
-        _PAPER,
-        *_problems(cells),
-    ]
-    title = f"Test {METRICS['accuracy'].heading}"
-    return Table("accuracy", summary(cells, ACCURACY), [Block(title, pd.DataFrame(rows))], notes)
-
-
 def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame) -> Table:
     """How near the maps come to the class prototypes: a block per dataset × resolution, floors and ceilings below."""
     blocks, lacking = [], []
@@ -95,7 +75,7 @@ def reconstruction(cells: pd.DataFrame, bounds: pd.DataFrame) -> Table:
         "Different resolutions are not comparable: SSIM rises with resolution from the black background alone.",
         _PAPER,
         *lacking,
-        *_problems(cells),
+        *problems(cells),
     ]
     return Table("reconstruction", _reconstruction_tidy(cells, bounds), blocks, notes)
 
@@ -125,7 +105,7 @@ def saliency(cells: pd.DataFrame) -> Table:
         "Energy on ink and the baselines rrr and hint know each image's ink; the other losses know labels alone."
         " oracle-ssim knows the prototypes without decoys. The targets of permuted, global mean, blob and noise do not"
         " show the class.",
-        *_problems(cells),
+        *problems(cells),
     ]
     tidy = summary(cells, ["accuracy", *DECOYED, *SALIENCY])
     return Table("saliency", tidy, blocks, notes)
@@ -145,7 +125,7 @@ def methods(cells: pd.DataFrame) -> Table:
         " has seen them: what moves them as well has changed the model, not its map alone.",
         f"Maps of the true label: {_SPREAD}. SSIM is to the class's prototype; Grad-CAM's over all test images, all"
         f" else over the first {PROBED} of a fixed random order, or all where there are fewer.",
-        *_problems(cells),
+        *problems(cells),
     ]
     return Table("methods", summary(cells, METHODS), blocks, notes)
 
@@ -198,14 +178,6 @@ def _untried(rows: pd.DataFrame, weight: float) -> str:
     if len(finished(tried)) < len(tried):
         return "failed"
     return "undefined" if len(tried) else NONE
-
-
-def _accuracy(cell: pd.DataFrame, seeds: int) -> str:
-    """97.22 ± 0.31, and n where it is not the row's."""
-    ((found, n),) = means(cell, ["accuracy"])
-    if n == 0:
-        return absence(cell) or NONE
-    return _number(found, METRICS["accuracy"]) + ("" if n == seeds else f" (n={_count(n, len(cell))})")
 
 
 def _metrics_row(cell: pd.DataFrame, metrics: Sequence[Metric]) -> dict[str, str]:
@@ -267,12 +239,12 @@ def _problem(cell: pd.DataFrame) -> str:
     )
 
 
-def _problems(cells: pd.DataFrame) -> list[str]:
+def problems(cells: pd.DataFrame) -> list[str]:
     """A note for each cell that lacks some of its seeds."""
     notes = []
     for (dataset, backbone, resolution, loss), cell in by_cell(cells):
-        if problem := _problem(cell):
-            notes.append(f"{shown(dataset)}, {shown(backbone)}, {resolution} px, {loss}: {problem}.")
+        if found := _problem(cell):
+            notes.append(f"{shown(dataset)}, {shown(backbone)}, {resolution} px, {loss}: {found}.")
     return notes
 
 

@@ -18,7 +18,7 @@ def cells() -> pd.DataFrame:
 
 def test_markdown_has_one_cell_per_column(cells: pd.DataFrame) -> None:
     cells["status"] = cells["status"].str.replace("failed:", "fai|led:", regex=False)
-    for table in (tables.accuracy(cells), tables.reconstruction(cells, bounds())):
+    for table in (tables.saliency(cells), tables.reconstruction(cells, bounds())):
         lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
         assert len(lines) == 2 + len(table.blocks[0].cells)
         widths = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
@@ -26,7 +26,7 @@ def test_markdown_has_one_cell_per_column(cells: pd.DataFrame) -> None:
 
 
 def test_latex_escapes_and_balances(cells: pd.DataFrame) -> None:
-    text = latex(tables.accuracy(cells))
+    text = latex(tables.saliency(cells))
     assert r"failed: 100 \% of a\_b \& c is NaN at step \{3\}" in text
     assert r"93.00 $\pm$ 2.48" in text
     assert text.isascii()
@@ -47,7 +47,7 @@ def test_latex_has_a_rule_between_losses_and_bounds(cells: pd.DataFrame) -> None
 
 def test_a_character_without_a_latex_form_does_not_break_the_document(cells: pd.DataFrame) -> None:
     cells["status"] = cells["status"].str.replace("{3}", "3 → ∞ ~ ^ \\", regex=False)
-    assert r"3 ? ? \textasciitilde{} \textasciicircum{} \textbackslash{}" in latex(tables.accuracy(cells))
+    assert r"3 ? ? \textasciitilde{} \textasciicircum{} \textbackslash{}" in latex(tables.saliency(cells))
 
 
 def test_two_writings_are_the_same_bytes(cells: pd.DataFrame, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The tables: numbers against hand computation, and nothing missing without a word."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,9 +8,9 @@ import pytest
 from bench.names import METRICS
 from bench.report import tables
 from bench.report.frames import records
-from bench.report.rendering import latex, markdown, write
+from bench.report.rendering import latex, markdown
 from bench.report.tables import DECOYED, METHODS, SALIENCY
-from tests.report.collected import HALF, ORDER, bounds, chosen, four_losses, rows, swept
+from tests.report.collected import ORDER, bounds, chosen, four_losses, rows, swept
 
 
 @pytest.fixture
@@ -19,51 +18,25 @@ def cells() -> pd.DataFrame:
     return four_losses()
 
 
-def test_accuracy_is_the_mean_with_its_interval_in_percent(cells: pd.DataFrame) -> None:
-    row = tables.accuracy(cells).blocks[0].cells.iloc[0]
-    assert row["prototype-ssim"] == "93.00 ± 2.48"
-    assert (row["dataset"], row["backbone"], row["px"], row["n"]) == ("digits", "ResNet-18", "23", "3")
-
-
-def test_tidy_numbers_are_unrounded_fractions(cells: pd.DataFrame, tmp_path: Path) -> None:
-    write(tables.accuracy(cells), tmp_path)
-    tidy = pd.read_csv(tmp_path / "accuracy.csv")
-    row = tidy[(tidy["loss"] == "prototype-ssim") & (tidy["metric"] == "accuracy")].iloc[0]
-    assert row["backbone"] == "resnet18"
-    assert row["mean"] == pytest.approx(0.93, abs=1e-12)
-    assert (row["low"], row["high"]) == pytest.approx((0.93 - HALF, 0.93 + HALF), abs=1e-6)
-    assert (row["n"], row["seeds"], row["status"]) == (3, 3, "ok")
-
-
 def test_losses_stand_in_the_grids_order(cells: pd.DataFrame) -> None:
     losses = ["prototype-ssim", "ce", "batchcam-l1", "batchcam-l2"]
-    assert tables.accuracy(cells).blocks[0].cells.columns[4:].tolist() == losses
     assert tables.reconstruction(cells, bounds()).blocks[0].cells["loss"].tolist()[:4] == losses
 
 
 def test_fewer_seeds_are_counted_and_one_has_no_interval(cells: pd.DataFrame) -> None:
-    accuracy = tables.accuracy(cells)
-    assert accuracy.blocks[0].cells.iloc[0]["ce"] == "92.00 (n=1 of 3)"
-    assert "digits, ResNet-18, 23 px, ce: missing (seeds 1, 2)." in accuracy.notes
-    tidy = accuracy.tidy[accuracy.tidy["loss"] == "ce"].iloc[0]
-    assert (tidy["n"], tidy["seeds"], tidy["status"]) == (1, 3, "missing (seeds 1, 2)")
-    assert pd.isna(tidy["low"])
-    assert pd.isna(tidy["high"])
-    reconstruction = tables.reconstruction(cells, bounds()).blocks[0].cells.iloc[1]
-    assert (reconstruction["n"], reconstruction["L1 ↓"]) == ("1 of 3", "0.900")
+    row = tables.reconstruction(cells, bounds()).blocks[0].cells.iloc[1]
+    assert (row["n"], row["L1 ↓"]) == ("1 of 3", "0.900")
 
 
 def test_a_cell_without_results_says_why(cells: pd.DataFrame) -> None:
-    accuracy = tables.accuracy(cells)
-    row = accuracy.blocks[0].cells.iloc[0]
-    assert (row["batchcam-l1"], row["batchcam-l2"]) == ("failed", "missing")
-    assert any("failed: 100 % of a_b & c is NaN at step {3} (seeds 0, 1, 2)" in note for note in accuracy.notes)
     reconstruction = tables.reconstruction(cells, bounds())
     for loss, word in (("batchcam-l1", "failed"), ("batchcam-l2", "missing")):
         cell = reconstruction.blocks[0].cells.set_index("loss").loc[loss]
         assert cell["n"] == "0 of 3"
         assert set(cell.iloc[2:]) == {word}
-    assert reconstruction.notes[-3:] == accuracy.notes[-3:]
+    failed = "digits, ResNet-18, 23 px, batchcam-l1: failed: 100 % of a_b & c is NaN at step {3} (seeds 0, 1, 2)."
+    missing = "digits, ResNet-18, 23 px, batchcam-l2: missing (seeds 0, 1, 2)."
+    assert reconstruction.notes[-2:] == [failed, missing]
 
 
 def test_reconstruction_columns_hold_their_metrics(cells: pd.DataFrame) -> None:
@@ -112,9 +85,9 @@ def test_lacking_bounds_are_named(cells: pd.DataFrame) -> None:
 
 
 def test_the_papers_numbers_are_said_to_be_unknown(cells: pd.DataFrame) -> None:
-    for table in (tables.accuracy(cells), tables.reconstruction(cells, bounds())):
-        assert "The paper's own numbers: not available" in markdown(table)
-        assert "The paper's own numbers: not available" in latex(table)
+    table = tables.reconstruction(cells, bounds())
+    assert "The paper's own numbers: not available" in markdown(table)
+    assert "The paper's own numbers: not available" in latex(table)
 
 
 def test_the_saliency_table_shows_decoys_where_there_are_some_and_road_where_it_was_measured() -> None:
@@ -146,7 +119,7 @@ def test_the_saliency_table_counts_and_says_what_is_missing(cells: pd.DataFrame)
     assert first["undefined maps"].startswith("2.0 ± ")
     assert ce["n"] == "1 of 3"
     assert [set(list(row.values())[3:]) for row in absent] == [{"failed"}, {"missing"}]
-    assert table.notes[-3:] == tables.accuracy(cells).notes[-3:]
+    assert table.notes[-3:] == tables.reconstruction(cells, bounds()).notes[-3:]
     tidy = table.tidy[(table.tidy["loss"] == "prototype-ssim") & (table.tidy["metric"] == "specificity")].iloc[0]
     assert (tidy["n"], tidy["seeds"]) == (2, 3)
 
