@@ -357,6 +357,28 @@ def test_the_model_draws_what_it_always_would_and_the_random_state_is_as_before(
     wait.set()
 
 
+def test_the_random_state_of_every_device_is_as_before(monkeypatch):
+    """The model may be on another device than its images; here a generator stands for that device's."""
+    other = torch.Generator()
+    monkeypatch.setattr(torch.cuda, "default_generators", (other,))
+    monkeypatch.setattr(sys, "_current_frames", lambda: {threading.get_ident(): None})
+    model, (images, targets) = toy("relu"), batch()
+    model.act = Apply(lambda x: x * torch.rand(1, generator=other))
+    before = other.get_state()
+    RUNS["explain"](model, images, targets)
+    assert torch.equal(other.get_state(), before)
+
+
+def test_beside_another_thread_the_model_may_draw_on_any_device():
+    """Also where there is no generator to copy; this used to be a KeyError."""
+    model, (images, targets) = toy("relu"), batch()
+    shapes = []
+    model.act = Apply(lambda x: shapes.append(F.dropout(torch.ones(3, device="meta")).shape) or x)
+    expected = RUNS["explain"](model, images, targets)
+    assert torch.equal(in_threads(lambda: RUNS["explain"](model, images, targets))[0], expected)
+    assert shapes == [(3,)] * 2
+
+
 SOLID = nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Upsample(8), nn.FractionalMaxPool3d(2, 4), nn.Flatten(1, 2))
 
 
