@@ -19,7 +19,7 @@ _DOTS = (
     " whether intervals overlap."
 )
 
-#: In the order of the page. "overview" stands at its top.
+#: In the order of the page. The overviews stand at its top.
 KINDS = (
     Kind(
         "effects",

@@ -23,8 +23,8 @@ from bench.report.mosaic import Block, Row, blocks_by_group, mosaic
 from bench.report.rendering import count
 from bench.report.results import absence, has_grid, means
 
-#: The losses of the overview.
-OVERVIEW = ("ce", "prototype-ssim", "batchcam-ssim")
+#: The losses of the overview; the last shows each class the prototype of the next one.
+OVERVIEW = ("ce", "prototype-ssim", "batchcam-ssim", "permuted-ssim")
 
 
 class Classes(NamedTuple):
@@ -76,15 +76,19 @@ def of_backbone(measured: Measured, classes: Classes, backbone: str) -> Figure:
     return drawn(classes, blocks, title, "\n".join(note), side=0.8)
 
 
-def overview(measured: Measured, classes: Classes, backbones: Sequence[str], losses: Sequence[str]) -> Figure:
-    """One small picture of everything: for each backbone a block of a few losses."""
-    chosen = [loss for loss in losses if loss in OVERVIEW]
-    found = {shown(backbone): rows_of(measured, classes, backbone, chosen) for backbone in backbones}
+def overview(measured: Measured, classes: Classes, backbones: Sequence[str]) -> Figure:
+    """One small picture of everything: for each backbone a block of a few losses, with their accuracies."""
+    found = {}
+    for backbone in backbones:
+        here = having(measured.cells, dataset=classes.dataset, backbone=backbone, resolution=classes.resolution)
+        losses = [loss for loss in OVERVIEW if loss in in_order(here, "loss")]
+        found[shown(backbone)] = rows_of(measured, classes, backbone, losses, with_accuracy=True)
     seeds = ", ".join(f"{name} {rows.seeds}" for name, rows in found.items())
     title = f"{shown(classes.dataset)}, {classes.resolution} px: mean Grad-CAM map of each class"
     note = (
-        "Test images, maps of the true label. SSIM: of the mean map of a class to its prototype,\n"
-        f"mean over classes and seeds. Number of seeds: {seeds}."
+        "Test images, maps of the true label. SSIM: of the mean map of a class to its prototype, mean over classes\n"
+        "and seeds; then the accuracy. permuted-ssim guides each map towards the prototype of the next class.\n"
+        f"Number of seeds: {seeds}."
     )
     return drawn(classes, [(name, rows.rows) for name, rows in found.items()], title, note, side=0.56)
 
@@ -99,7 +103,9 @@ def paper_figure(dataset: str, backbone: str, resolution: int) -> str:
     return f"Counterpart on {shown(dataset)} of the paper's {figure}."
 
 
-def rows_of(measured: Measured, classes: Classes, backbone: str, losses: Sequence[str]) -> Rows:
+def rows_of(
+    measured: Measured, classes: Classes, backbone: str, losses: Sequence[str], *, with_accuracy: bool = False
+) -> Rows:
     """A row of mean maps for each loss, resized as every map is; or the reason why there are none."""
     rows, grids, seeds = [], [], 0
     for loss in losses:
@@ -107,14 +113,15 @@ def rows_of(measured: Measured, classes: Classes, backbone: str, losses: Sequenc
         cell = having(measured.cells, **key._asdict())
         maps = read_maps(measured.runs / key.name / "maps.safetensors", "class_means")
         seeds = max(seeds, len(cell))
-        ((found, n),) = means(cell, ["class_mean_ssim"])
+        (found, n), (accuracy, _) = means(cell, ["class_mean_ssim", "accuracy"])
         if n == 0 or maps is None:
             rows.append(Row(loss, absence(cell) or "missing"))
             continue
         grids.append(f"{maps.shape[-2]}×{maps.shape[-1]}")
         short = "" if n == len(cell) else f"\nn = {n} of {len(cell)}"
         mean = resize_maps(maps.float().mean(dim=0), classes.resolution)
-        rows.append(Row(f"{loss}\nSSIM {found.mean:.2f}{short}", mean))
+        share = f", {100 * accuracy.mean:.1f} %" if with_accuracy else ""
+        rows.append(Row(f"{loss}\nSSIM {found.mean:.2f}{share}{short}", mean))
     return Rows(rows, list(dict.fromkeys(grids)), seeds)
 
 

@@ -165,9 +165,9 @@ def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
                 examples = example_figures.examples(results.profile.runs, of_backbone, tested)
                 if examples is not None:
                     yield f"examples-{setting}", examples
-            # One dataset is enough for an overview, and the largest resolution has the finest maps.
-            if grid.cells() and dataset == grid.dataset[0] and classes.resolution == max(grid.resolution):
-                yield "overview", mean_maps.overview(measured, classes, grid.backbone, grid.loss)
+            # The largest resolution has the finest maps.
+            if dataset in grid.dataset and not has_cue(dataset) and classes.resolution == max(grid.resolution):
+                yield f"overview-{dataset}", mean_maps.overview(measured, classes, grid.backbone)
 
 
 def _with_maps(cells: pd.DataFrame) -> pd.DataFrame:
@@ -214,8 +214,8 @@ def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdict
         " `timing.csv` every timing and `sweep.csv` every weight tried; `claims.csv` every test;"
         " `tables/` holds these tables as CSV, Markdown and LaTeX, and `figures/` each figure as PNG and PDF.",
     ]
-    if "overview" in names:
-        parts.append("![Mean map of each class, by backbone and loss](figures/overview.png)")
+    overviews = [name for name in names if name.startswith("overview-")]
+    parts += [f"![Mean map of each class, by backbone and loss](figures/{name}.png)" for name in overviews]
     if not results.trained:
         parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
     parts.append(f"## Claims\n\n{verdicts}\n\nEvery test behind these verdicts: [claims.md](claims.md).")

@@ -90,7 +90,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     ]
     plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
     kinds = ("saliency", "mean-maps", "effects")
-    assert set(drawn) == plots | {f"{kind}-digits-resnet18-23" for kind in kinds} | {"overview"}
+    assert set(drawn) == plots | {f"{kind}-digits-resnet18-23" for kind in kinds} | {"overview-digits"}
     text = (results / "README.md").read_text("utf-8")
     verdicts = pd.read_csv(results / "claims.csv")
     improves = verdicts[(verdicts["claim"] == "accuracy improves") & (verdicts["dataset"] == "digits")]
@@ -115,7 +115,8 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     top = int(figure.axes[0].get_yticks()[1] - 11.5)
     here = pixels(figure.axes[0].images[0])[top : top + 23, :23]
     np.testing.assert_allclose(here, expected.numpy(), rtol=1e-6)
-    assert row_labels(drawn["overview"].axes[0]) == [labels[0], *ok]
+    shown = [f"{label}, 93.0 %" for label in ok]
+    assert row_labels(drawn["overview-digits"].axes[0]) == [labels[0], *shown]
 
 
 def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
