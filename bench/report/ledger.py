@@ -15,7 +15,7 @@ from bench.files import written_aside
 from bench.names import LOSSES, METRICS, shown
 from bench.params import Params, load
 from bench.report.claims.rules import RULES
-from bench.report.claims.verdict import SILENT, Verdict, number
+from bench.report.claims.verdict import SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.history import history
 from bench.report.rendering import NONE, markdown_table
@@ -23,7 +23,7 @@ from bench.report.results import SETTING, finished, read_cells
 
 COLUMNS = [
     *("question", "answer", "effect", "low", "high", "control_effect"),
-    *("where", "for", "against", "would_change"),
+    *("where", "for", "against", "undecided", "would_change"),
 ]
 #: The profiles in the order of what they are worth; the effect is that of the first that answers.
 ORDER = ("paper", "reduced", "evidence", "quick")
@@ -194,8 +194,9 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
-    for name, side in (("for", Verdict.SUPPORTED), ("against", Verdict.CONTRADICTED)):
-        found[name] = sum(verdict is side for verdict in verdicts)
+    sides = {"for": (Verdict.SUPPORTED,), "against": (Verdict.CONTRADICTED, Verdict.EQUIVALENT)}
+    for name, side in (sides | {"undecided": (Verdict.INCONCLUSIVE,)}).items():
+        found[name] = sum(verdict in side for verdict in verdicts)
     found["would_change"] = question.would_change
     if spoken:
         first = spoken[0][0]
@@ -260,9 +261,8 @@ def _where(profile: Profile, row: Record) -> str:
 
 def _shown(row: Record) -> Mapping[str, str]:
     """A row for readers."""
-    interval = NONE if math.isnan(row["low"]) else f"[{number(row['low'])}, {number(row['high'])}]"
-    effect = NONE if math.isnan(row["effect"]) else f"{number(row['effect'])} {interval}"
-    control = NONE if math.isnan(row["control_effect"]) else number(row["control_effect"])
+    metrics = {question.question: question.metric for question in QUESTIONS}
+    effect, control = _effects(row, metrics[row["question"]])
     places = row["where"].split("; ") if row["where"] else []
     where = f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}" if places else NONE
     return {
@@ -271,6 +271,23 @@ def _shown(row: Record) -> Mapping[str, str]:
         "effect against ce": effect,
         "best control": control,
         "where": where,
-        "for : against": f"{row['for']} : {row['against']}",
+        "settings: yes, no, open": f"{row['for']}, {row['against']}, {row['undecided']}",
         "what would change it": row["would_change"],
     }
+
+
+def _effects(row: Record, metric: str | None) -> tuple[str, str]:
+    """The effect with its interval and that of the best control, in the unit of the metric; without one, ratios."""
+    if math.isnan(row["effect"]):
+        return NONE, NONE
+    if metric is None:
+        return f"× {row['effect']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", NONE
+    known = METRICS[metric]
+    name, _, unit = known.label.partition(", ")
+    points = " points" if unit else ""
+    effect, low, high, control = (
+        f"{known.factor * row[key]:+.{known.decimals}f}".replace("-", "−")
+        for key in ("effect", "low", "high", "control_effect")
+    )
+    best = NONE if math.isnan(row["control_effect"]) else f"{control}{points}"
+    return f"{name} {effect} [{low}, {high}]{points}", best

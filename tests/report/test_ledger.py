@@ -86,6 +86,22 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
     assert row["where"] == "; ".join(places)
 
 
+def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = module.table(ledger([profile(decided(SUPPORTED, estimate=-0.1, low=-0.15, high=-0.05))]))
+    assert "| accuracy −10.00 [−15.00, −5.00] points | " in " ".join(text.split())
+    assert "| +2.00 points |" in " ".join(text.split())
+    assert "| 1, 0, 0 |" in " ".join(text.split())
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(metric=None),))
+    text = module.table(ledger([profile(decided(CONTRADICTED, estimate=1.354, low=1.2, high=1.5))]))
+    assert "| × 1.35 [1.20, 1.50] | – |" in " ".join(text.split())
+
+
+def test_what_is_equivalent_to_a_control_speaks_against_and_what_none_can_tell_is_counted() -> None:
+    rows = [decided(EQUIVALENT), decided(INCONCLUSIVE, resolution=112), decided(NOT_JUDGED, dataset="digits")]
+    (row,) = ledger([profile(*rows)]).to_dict("records")
+    assert (row["for"], row["against"], row["undecided"]) == (0, 1, 1)
+
+
 def test_the_effect_is_that_of_the_profile_that_is_worth_most() -> None:
     small = profile(decided(SUPPORTED, dataset="digits", estimate=0.7), name="quick")
     large = profile(decided(SUPPORTED, estimate=0.2))
