@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.files import written_aside
 from bench.names import LOSSES, METRICS, shown
 from bench.params import Params, load
+from bench.report import sentences
 from bench.report.claims.rules import RULES
 from bench.report.claims.verdict import SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
@@ -147,12 +148,15 @@ def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
 
 
 def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
-    """ledger.csv, unrounded, ledger.md, the table alone, and README.md."""
+    """ledger.csv, unrounded, ledger.md, the table alone, README.md, and paper.md, the same from the paper's side."""
     frame = ledger(profiles)
+    known = sorted(profiles, key=lambda p: _worth(p.params.profile))
+    pages = {p.params.profile: (directory / p.params.profile / "README.md").read_text("utf-8") for p in known}
     texts = {
         "ledger.csv": frame.to_csv(index=False, lineterminator="\n"),
         "ledger.md": table(frame) + "\n",
         "README.md": markdown(frame, profiles),
+        "paper.md": sentences.page(_answers(profiles), pages),
     }
     for name, text in texts.items():
         with written_aside(directory / name) as aside:
@@ -171,7 +175,8 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         " none was picked the mean of the six losses with the least and the greatest end of theirs. Best control: the"
         " largest gain of a target without the class, or of no map at all, in the first setting that has some.",
         table(frame),
-        "Each profile's page has every setting, its `claims.csv` every test.",
+        "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
+        " from what the paper says to its answers.",
         history([(p.params.profile, p.params.runs) for p in profiles]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -180,6 +185,13 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
 def table(frame: pd.DataFrame) -> str:
     """The ledger as a table for readers."""
     return markdown_table(pd.DataFrame([_shown(row) for row in records(frame)]))
+
+
+def _answers(profiles: Sequence[Profile]) -> dict[str, str]:
+    """Of each claim, what its verdicts come to."""
+    rows = pd.concat([p.claims[p.claims["decides"]] for p in profiles])
+    by_claim = {claim: [Verdict(value) for value in here["verdict"]] for claim, here in rows.groupby("claim")}
+    return {str(claim): answer(verdicts) for claim, verdicts in by_claim.items()}
 
 
 def _worth(profile: str) -> int:
