@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.files import written_aside
 from bench.names import LOSSES, METRICS, shown
 from bench.params import Params, load
-from bench.report import sentences
+from bench.report import alternatives, sentences
 from bench.report.claims.rules import RULES
 from bench.report.claims.verdict import SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
@@ -148,7 +148,7 @@ def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
 
 
 def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
-    """ledger.csv, unrounded, ledger.md, the table alone, README.md, and paper.md, the same from the paper's side."""
+    """ledger.csv, unrounded, ledger.md, the table alone, README.md, and beside it paper.md and alternatives.md."""
     frame = ledger(profiles)
     known = sorted(profiles, key=lambda p: _worth(p.params.profile))
     pages = {p.params.profile: (directory / p.params.profile / "README.md").read_text("utf-8") for p in known}
@@ -157,6 +157,7 @@ def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
         "ledger.md": table(frame) + "\n",
         "README.md": markdown(frame, profiles),
         "paper.md": sentences.page(_answers(profiles), pages),
+        "alternatives.md": alternatives.page([(p.params.profile, p.cells) for p in known]),
     }
     for name, text in texts.items():
         with written_aside(directory / name) as aside:
@@ -176,7 +177,7 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         " largest gain of a target without the class, or of no map at all, in the first setting that has some.",
         table(frame),
         "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
-        " from what the paper says to its answers.",
+        " from what the paper says to its answers; [alternatives.md](alternatives.md) says how much choices matter.",
         history([(p.params.profile, p.params.runs) for p in profiles]),
     ]
     return "\n\n".join(parts) + "\n"

@@ -14,7 +14,7 @@ NONE = "–"
 _WORDS = (
     *("dataset", "backbone", "loss", "read at"),
     *("claim", "source", "settings", "tested", "by loss", "verdict", "reason"),
-    *("question", "answer", "where", "what would change it", "the paper says", "artefact"),
+    *("question", "answer", "where", "what would change it", "the paper says", "artefact", "instead"),
 )
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
