@@ -46,8 +46,8 @@ def page(profiles: Sequence[tuple[str, pd.DataFrame]]) -> str:
     parts = [
         "# How much the choices matter",
         "Where the paper is silent something had to be chosen. Here is what was tried instead, less what was taken:"
-        " differences paired by seed, with 95 % t intervals; a single seed has none, and says little. What a weight does"
-        " is in the table `sweep` of a profile that tried several.",
+        " differences paired by seed, with 95 % t intervals; a single seed has none, and says little. What a weight"
+        " does is in the table `sweep` of a profile that tried several.",
         markdown_table(pd.DataFrame(rows)) if rows else "No profile has results of anything else.",
         "\n".join(f"* {choice.question} Taken: {choice.taken}." for choice in CHOICES),
     ]
