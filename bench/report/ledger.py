@@ -176,6 +176,7 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         " none was picked the mean of the six losses with the least and the greatest end of theirs. Best control: the"
         " largest gain of a target without the class, or of no map at all, in the first setting that has some.",
         table(frame),
+        *_paragraph(disagreements(profiles)),
         "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
         " from what the paper says to its answers; [alternatives.md](alternatives.md) says how much choices matter.",
         history([(p.params.profile, p.params.runs) for p in profiles]),
@@ -186,6 +187,26 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
 def table(frame: pd.DataFrame) -> str:
     """The ledger as a table for readers."""
     return markdown_table(pd.DataFrame([_shown(row) for row in records(frame)]))
+
+
+def disagreements(profiles: Sequence[Profile]) -> list[str]:
+    """A sentence for each question that some profiles answer with yes and others with no."""
+    found = []
+    for question in QUESTIONS:
+        by_answer: dict[str, list[str]] = {"yes": [], "no": []}
+        for profile in sorted(profiles, key=lambda p: _worth(p.params.profile)):
+            verdicts = [Verdict(row["verdict"]) for row in _deciding(profile.claims, question)]
+            decided = answer([verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE])
+            if decided in by_answer:
+                by_answer[decided].append(f"`{profile.params.profile}`")
+        if all(by_answer.values()):
+            yes, no = (", ".join(names) for names in by_answer.values())
+            found.append(f"{question.question} Yes in {yes}, no in {no}.")
+    return found
+
+
+def _paragraph(sentences: Sequence[str]) -> list[str]:
+    return [f"**Profiles contradict each other.** {' '.join(sentences)}"] if sentences else []
 
 
 def _answers(profiles: Sequence[Profile]) -> dict[str, str]:

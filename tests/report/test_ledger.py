@@ -1,7 +1,10 @@
 """The ledger: each kind of result has its answer, and it is made of the committed tables alone."""
 
+import io
 import math
 import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,28 @@ def test_what_is_equivalent_to_a_control_speaks_against_and_what_none_can_tell_i
     rows = [decided(EQUIVALENT), decided(INCONCLUSIVE, resolution=112), decided(NOT_JUDGED, dataset="digits")]
     (row,) = ledger([profile(*rows)]).to_dict("records")
     assert (row["for"], row["against"], row["undecided"]) == (0, 1, 1)
+
+
+def test_profiles_that_contradict_each_other_are_named() -> None:
+    yes = profile(decided(SUPPORTED), decided(INCONCLUSIVE, resolution=112))
+    no, open_ = profile(decided(CONTRADICTED), name="evidence"), profile(decided(INCONCLUSIVE), name="quick")
+    assert module.disagreements([open_, no, yes]) == ["Is it kept? Yes in `reduced`, no in `evidence`."]
+    assert "**Profiles contradict each other.** Is it kept?" in module.markdown(ledger([yes, no]), [yes, no])
+    assert module.disagreements([yes, open_]) == []
+    mixed = profile(decided(SUPPORTED), decided(CONTRADICTED, resolution=112), name="quick")
+    assert module.disagreements([mixed, no]) == []
+
+
+def test_the_committed_ledger_is_that_of_the_committed_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    archive = subprocess.run(
+        ["git", "archive", "HEAD", "results", "params.yaml", "profiles"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as content:
+        content.extractall(tmp_path, filter="data")
+    made = ledger(module.read(tmp_path))
+    assert (tmp_path / "results/ledger.csv").read_text("utf-8") == made.to_csv(index=False, lineterminator="\n")
+    assert (tmp_path / "results/ledger.md").read_text("utf-8") == f"{module.table(made)}\n"
 
 
 def test_the_effect_is_that_of_the_profile_that_is_worth_most() -> None:
