@@ -67,13 +67,13 @@ def _texts(by_loss: Mapping[str, pd.DataFrame], metric: Metric, seeds: int) -> d
 
 
 def _best(known: Mapping[str, Interval], metric: Metric) -> set[str]:
-    """The best of the paper's losses, and those whose mean lies within its interval."""
+    """The best of the paper's losses, and those whose mean lies within its interval; without an interval, none."""
     judged = {loss: one for loss, one in known.items() if LOSSES[loss].group == "paper"}
     if len(judged) < 2:
         return set()
     choose = max if metric.better == "more" else min
     best = choose(judged.values(), key=lambda one: one.mean)
-    return {loss for loss, one in judged.items() if one.mean == best.mean or best.low <= one.mean <= best.high}
+    return {loss for loss, one in judged.items() if best.low <= one.mean <= best.high}
 
 
 def _mean(cell: pd.DataFrame, metric: Metric) -> Mean:
