@@ -21,7 +21,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 # Has anything become slower, or does it need more memory? Less than a minute.
 regress: .venv/installed

@@ -13,6 +13,15 @@ torch.set_num_threads(1)
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
+#: Files of few tests that take long. They come first: at the end, one process would be busy with them alone.
+LONG = ("test_pipeline.py", "test_extending.py", "batchcam/test_recipes.py", "batchcam/test_leaks.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, all others in their order; `make test` keeps that order."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_test() -> None:
     torch.manual_seed(0)
