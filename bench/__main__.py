@@ -259,13 +259,18 @@ def report(params: ParamsFile = Path("params.yaml")) -> None:
 
 @app.command()
 def ledger() -> None:
-    """One answer for each question, over all profiles that have results.
+    """One answer for each question, over all profiles that have results, and the page that shows them all.
 
-    Reads: results/*/claims.csv and cells.csv, and the parameters. Writes: results/ledger.csv, ledger.md and README.md.
+    Reads: results/*, the parameters, docs/choices.md, and of runs/* what is there of provenance.json. Writes:
+    results/ledger.csv, ledger.md, README.md, times.md and report.html, which needs no other file.
     """
+    from bench.html.page import write as write_page
     from bench.report.ledger import read, write
+    from bench.run.times import write as write_times
 
-    for path in write(read(), Path("results")):
+    profiles, results = read(), Path("results")
+    written = [*write(profiles, results), write_times([p.params for p in profiles], results / "times.md")]
+    for path in [*written, write_page(profiles, results / "report.html")]:
         typer.echo(path)
 
 

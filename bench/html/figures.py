@@ -1,0 +1,147 @@
+"""The figures of the profiles inside the page: under which question, with which words, in which bytes."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from bench.names import shown
+from bench.params import Params
+from bench.report.captions import KINDS
+
+#: Which kinds of figures answer a question. A kind is shown at the first that asks for it, and linked from the others.
+OF_QUESTION = {
+    "Do single maps look like their class?": ("overview", "reconstruction", "mean-maps"),
+    "Do class means look more like it than the best map that knows nothing?": ("reconstruction",),
+    "Do maps lie on the object?": ("saliency",),
+    "Do maps fit this image, and not its class alone?": ("saliency",),
+    "Are maps more coherent?": ("saliency",),
+    "Is accuracy kept?": ("effects", "accuracy"),
+    "Is accuracy gained?": ("accuracy", "path"),
+    "Is a shortcut dropped in the predictions?": ("conditions", "epochs", "dose"),
+    "Is it dropped in the maps?": ("examples", "saliency"),
+    "Is it the class in the target that does it?": ("contrasts",),
+    "Is a training step hardly dearer?": ("timing-step", "timing-growth"),
+    "Does a map cost less than a forward pass?": ("timing-maps",),
+    "Does it cost less than the loop over images?": ("timing-maps",),
+    "Do gains hold for all networks and resolutions?": ("effects",),
+}
+#: Kind → what it looks like, for those who cannot see it.
+_FORMS = {
+    "effects": "Forest plot",
+    "contrasts": "Forest plot",
+    "epochs": "Lines over epochs",
+    "dose": "Lines over the share of true cues",
+    "path": "Lines over the weight",
+    "timing-growth": "Lines on logarithmic axes",
+    "timing-maps": "Dots on logarithmic axes",
+    "timing-step": "Bars with intervals",
+    "overview": "Images in rows and columns",
+    "mean-maps": "Images in rows and columns",
+    "examples": "Images in rows and columns",
+}
+_MEAN_MAPS = (
+    "Each class's prototype, and beside it the mean of its maps with each loss. A mean map that shows the class says"
+    " that maps differ by class, not that each fits its own image."
+)
+#: Kinds that the captions do not tell apart, or do not name: their heading.
+_HEADINGS = {
+    "overview": "Mean map of each class, by backbone and loss",
+    "timing-maps": "Time of a map at inference",
+    "timing-step": "Time of a training step",
+    "timing-growth": "How time grows with batch, resolution and classes",
+}
+#: Bytes of all figures as they stand in the page, which is to stay under 10 MB.
+BUDGET = 7_000_000
+
+
+class Figure(NamedTuple):
+    """A figure of a profile."""
+
+    name: str  # of its files
+    profile: str
+    kind: str
+    title: str  # what it is of
+    alt: str
+    command: str  # what makes it
+    path: Path
+    width: int
+    height: int
+
+
+class Kind(NamedTuple):
+    """Figures of one kind, and what to see in them."""
+
+    name: str
+    heading: str
+    caption: str  # Markdown
+    figures: list[Figure]
+
+
+def found(params: Params, root: Path) -> list[Figure]:
+    """All figures of a profile."""
+    return [_figure(path, params) for path in sorted((root / params.results / "figures").glob("*.png"))]
+
+
+def by_kind(figures: Sequence[Figure]) -> list[Kind]:
+    """Figures by their kind, in the order of a profile's page."""
+    there = {figure.kind for figure in figures}
+    order = [kind for kind in _stems() if kind in there]
+    kinds = [*order, *sorted(there - set(order))]
+    return [Kind(kind, *_words(kind), [figure for figure in figures if figure.kind == kind]) for kind in kinds]
+
+
+def embedded(figures: Sequence[Figure]) -> dict[Figure, str]:
+    """Each as a data URL: as it is where all of them together stay within the budget, else with fewer colours."""
+    urls: dict[Figure, str] = {}
+    for colors in (None, 256, 64):
+        urls = {figure: _url(figure.path, colors) for figure in figures}
+        if sum(map(len, urls.values())) <= BUDGET:
+            break
+    return urls
+
+
+def _url(path: Path, colors: int | None) -> str:
+    """Lossless WebP, which is a third smaller than PNG, and half of that with 256 colours."""
+    packed = io.BytesIO()
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+        if colors is not None:
+            picture = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).convert("RGB")
+        picture.save(packed, "WEBP", lossless=True, quality=20, method=1)  # more effort: 13 % less in thrice the time
+    return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
+def _stems() -> list[str]:
+    """How the names of figures begin: by the captions, with the overviews, and the three figures of times apart."""
+    times = [name for name in _HEADINGS if name.startswith("timing-")]
+    return ["overview", *(stem for kind in KINDS for stem in (times if kind.stem == "timing" else [kind.stem]))]
+
+
+def _figure(path: Path, params: Params) -> Figure:
+    name = path.stem
+    kind = next((stem for stem in _stems() if name.startswith(f"{stem}-")), name)
+    of = _setting(name.removeprefix(kind).removeprefix("-")) or "all backbones"
+    heading, _ = _words(kind)
+    alt = f"{_FORMS.get(kind, 'Dot plots')}. {heading}: {of}, profile {params.profile}. The tables hold its numbers."
+    file = "params.yaml" if params.profile == "quick" else f"profiles/{params.profile}/params.yaml"
+    with Image.open(path) as image:
+        width, height = image.size
+    return Figure(name, params.profile, kind, of, alt, f"python -m bench report --params {file}", path, width, height)
+
+
+def _words(kind: str) -> tuple[str, str]:
+    """Heading and caption of a kind of figure."""
+    captions = {known.stem: known for known in KINDS}
+    known = captions.get("timing" if kind.startswith("timing-") else kind)
+    heading = _HEADINGS.get(kind) or (known.heading if known else kind.replace("-", " ").capitalize())
+    return heading, (known.caption if known else "") or (_MEAN_MAPS if kind in ("overview", "mean-maps") else "")
+
+
+def _setting(stem: str) -> str:
+    """ "digits-simple_cnn-20" in words."""
+    parts = [f"{part} px" if part.isdigit() else shown(part) for part in stem.split("-") if part]
+    return ", ".join({"cpu": "CPU", "cuda": "GPU"}.get(part, part) for part in parts)
