@@ -6,7 +6,7 @@ JOBS ?= 2
 PROFILE ?= quick
 FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
-.PHONY: repro test regress lock architectures error-rates
+.PHONY: repro test regress lock architectures error-rates docs
 
 # `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
@@ -34,6 +34,11 @@ architectures: .venv/installed
 # How often the rules by which claims are judged err, in simulation: docs/error-rates.md.
 error-rates: .venv/installed
 	$(BIN)/python -m tests.report.claims.error_rates
+
+# The documentation as a site in build/site; with its search: python -m http.server --directory build/site
+docs: .venv/installed
+	$(BIN)/python docs/hooks.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

@@ -1,7 +1,11 @@
-"""CONTRIBUTING.md's word is kept: a loss and a backbone are added to a copy of the tree, two files each, and run."""
+"""CONTRIBUTING.md's word is kept: a loss and a backbone are added to a copy of the tree, two files each, and run.
+
+The loss is that of docs/your-own-loss.md.
+"""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,22 +32,22 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
 
+    page = (ROOT / "docs/your-own-loss.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE))
     names = tmp_path / "bench/names.py"
-    insert(names, '        Loss("rrr",', '        Loss("edge-l2", "control", "every class has an edge"),\n')
+    insert(names, '        Loss("rrr",', f"        {blocks['bench/names.py'].strip()},\n")
     insert(names, '        Backbone("resnet18", ', '        Backbone("wide_cnn", "WideCNN", "paper", 12),\n')
     losses = tmp_path / "bench/cell/losses.py"
-    insert(
-        losses,
-        '    "noise": _noise,\n',
-        '    "edge": lambda P: blob(P.shape[-1], 0.5).to(P).expand_as(P),\n',
-    )
+    insert(losses, '    "noise": _noise,\n', f"    {blocks['bench/cell/losses.py']}")
     insert(tmp_path / "bench/cell/backbones.py", '    "resnet18": _resnet18,\n', '    "wide_cnn": _simple_cnn,\n')
 
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    content["grid"] = {"dataset": ["digits"], "backbone": ["wide_cnn"], "loss": ["edge-l2"], "resolution": [12]}
+    shown = yaml.safe_load(blocks["params.yaml"])
+    content["grid"] = {"dataset": ["digits"], "backbone": ["wide_cnn"], "resolution": [12]} | shown["grid"]
     content["grid"]["seeds"] = {"digits": {"wide_cnn": 2}}
     content |= dict.fromkeys(OTHERS, NO_CELLS) | {"timing": {"devices": []}}
-    content["weights"]["digits"]["edge-l2"], content["road"]["wide_cnn"] = 1, []
+    content["weights"]["digits"] |= shown["weights"]["digits"]
+    content["road"]["wide_cnn"] = []
     few = {"train_images": 64, "test_images": 60, "epochs": 1}
     content["training"]["wide_cnn"] = {"px12": content["training"]["simple_cnn"]["px23"] | few}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
