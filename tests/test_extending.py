@@ -64,6 +64,6 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
     assert [line.split(",")[:6] for line in cells[1:]] == [
         ["digits", "wide_cnn", "edge-l2", "12", seed, "ok"] for seed in ("0", "1")
     ]
-    assert "WideCNN" in (tmp_path / "results/quick/tables/paper.md").read_text()
+    assert "WideCNN" in (tmp_path / "results/quick/tables/saliency.md").read_text()
     made = json.loads((tmp_path / "runs/quick/digits-wide_cnn-edge-l2-12/metrics.json").read_text())
     assert [row["seed"] for row in made] == [0, 1]
