@@ -39,10 +39,13 @@ def guided(model, layer, images, labels, distance="ssim"):
 def test_maps_are_those_of_the_cpu(method, targets):
     model = toy("batchnorm").eval()
     images, labels = batch()
-    wanted = batchcam.explain(model, model.layer, images, "all" if targets == "all" else labels, method=method)
-    model.to(DEVICE)
-    there = "all" if targets == "all" else labels.to(DEVICE)
-    found = batchcam.explain(model, model.layer, images.to(DEVICE), there, method=method)
+
+    def explained(device):
+        model.to(device)
+        asked = labels.to(device) if targets == "labels" else targets
+        return batchcam.explain(model, model.layer, images.to(device), asked, method=method)
+
+    wanted, found = explained(torch.device("cpu")), explained(DEVICE)
     for one, other in zip(found, wanted, strict=True):
         assert one.device.type == DEVICE.type
         torch.testing.assert_close(one.cpu(), other, rtol=1e-10, atol=1e-12)
