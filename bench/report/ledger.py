@@ -132,13 +132,18 @@ def read(root: Path = Path()) -> list[Profile]:
         params = load(path)
         claims = root / params.results / "claims.csv"
         if claims.is_file():
-            verdicts = pd.read_csv(claims, dtype={"resolution": "Int64", "n": "Int64"})
-            if "decides" not in verdicts:
-                raise BenchError(f"{claims} is of an older version: python -m bench report makes it again")
-            found.append(Profile(params, verdicts, read_cells(root / params.results / "cells.csv")))
+            found.append(Profile(params, read_claims(claims), read_cells(root / params.results / "cells.csv")))
     if not found:
         raise BenchError("no profile has results/PROFILE/claims.csv: python -m bench report makes it")
     return found
+
+
+def read_claims(path: Path) -> pd.DataFrame:
+    """claims.csv; raise `BenchError` if it is of an older version."""
+    verdicts = pd.read_csv(path, dtype={"resolution": "Int64", "n": "Int64"})
+    if "decides" not in verdicts:
+        raise BenchError(f"{path} is of an older version: python -m bench report makes it again")
+    return verdicts
 
 
 def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
