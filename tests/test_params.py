@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from bench.errors import BenchError
 from bench.names import BACKBONES, DATASETS, LOSSES, PAPER_LOSSES, WEIGHTLESS
@@ -231,3 +233,23 @@ def test_one_cell_of_a_profile_need_not_be_in_its_grid() -> None:
         load(ROOT / "params.yaml").for_cell("digits", "simplecnn", "ce", 28)
     with pytest.raises(BenchError, match=r"weights.mnist is missing, but the grid has 'mnist'"):
         load(ROOT / "params.yaml").for_cell("mnist", "simple_cnn", "ce", 28)
+
+
+@pytest.mark.parametrize("path", PROFILES)
+def test_dvc_exp_run_changes_the_one_value_that_is_set(path: str, tmp_path: Path) -> None:
+    """DVC writes through YAML's aliases: what two keys shared would change in both, or in neither."""
+    file, before = tmp_path / "params.yaml", yaml.safe_load((ROOT / path).read_text())
+    flat = {f"weights.{dataset}.{loss}": w for dataset, of in before["weights"].items() for loss, w in of.items()}
+    flat |= {
+        f"training.{name}.{px}.epochs": one["epochs"]
+        for name, of in before["training"].items()
+        for px, one in of.items()
+    }
+    chosen = [key for key in flat if key.endswith((".prototype-ssim", ".rrr", ".epochs"))]
+    assert len(chosen) > 4
+    for key in chosen:
+        shutil.copyfile(ROOT / path, file)
+        apply_overrides(file, [f"{key}=7"])
+        expected = json.loads(json.dumps(before))
+        set_at(key.replace(".", "/"), 7)(expected)
+        assert yaml.safe_load(file.read_text()) == expected, key

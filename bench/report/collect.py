@@ -10,23 +10,26 @@ from bench.errors import BenchError
 from bench.files import written_aside
 from bench.names import COMPARISONS, FOLLOWED, METRICS, SWEPT_METRICS, DeviceName
 from bench.params import Cell, Params
+from bench.report.frames import having
 from bench.report.timing_rows import COLUMNS as TIMING
 from bench.report.timing_rows import read
 
 KEY = ["dataset", "backbone", "loss", "resolution", "seed", "status"]
 BOUNDS = ["dataset", "resolution", "kind", "name", "backbones", *COMPARISONS]
 EPOCHS = ["dataset", "backbone", "loss", "resolution", "seed", "epoch", *FOLLOWED]
+#: What metrics/ has of each cell, for `dvc metrics`: few columns that fit a terminal.
+HEADLINE = ("accuracy", "ssim", "epg_ink", "specificity", "reliance", "decoy_mass")
 SWEPT = ["dataset", "backbone", "resolution", "loss", "weight", "seed", "status"]
 
 
 def collect(params: Params) -> tuple[Path, ...]:
-    """Write cells.csv, epochs.csv, bounds.csv, timing.csv and sweep.csv into results/<profile>.
+    """Write cells.csv, epochs.csv, bounds.csv, timing.csv, sweep.csv and metrics/ into results/<profile>.
 
     cells.csv has a row for every expected cell and seed. `status` is "ok"; or "missing", "stale" (made with other
     parameters), "unreadable" or "failed: …", and the metrics are empty. epochs.csv
     has one for every epoch of every finished seed on images with cues. timing.csv has one for every contender on every
     device of the parameters, or one that says that a device has not been timed; sweep.csv one for every weight and
-    seed, with `status` as in cells.csv.
+    seed, with `status` as in cells.csv. metrics/SETTING/LOSS.json has the means of `HEADLINE` over the seeds of a cell.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
     epochs = [row for cell in params.cells() for row in _epochs(params, cell)]
@@ -39,6 +42,7 @@ def collect(params: Params) -> tuple[Path, ...]:
         _write(pd.concat([pd.DataFrame(columns=BOUNDS), *bounds]), params.results / "bounds.csv"),
         _write(pd.concat([pd.DataFrame(columns=TIMING), *timing]), params.results / "timing.csv"),
         _write(pd.DataFrame(swept, columns=[*SWEPT, *SWEPT_METRICS]), params.results / "sweep.csv"),
+        _headlines(params, pd.DataFrame(cells, columns=[*KEY, *METRICS])),
     )
 
 
@@ -46,6 +50,22 @@ def _write(table: pd.DataFrame, path: Path) -> Path:
     with written_aside(path) as aside:
         table.to_csv(aside, index=False)
     return path
+
+
+def _headlines(params: Params, cells: pd.DataFrame) -> Path:
+    """A file for every cell, so that `dvc metrics show` has a row for each; one without results says so."""
+    folder = params.results / "metrics"
+    with written_aside(folder) as aside:
+        for cell in params.cells():
+            seeds = having(cells, **cell._asdict())
+            done = seeds[seeds["status"] == "ok"]
+            waiting = seeds.loc[seeds["status"] != "ok", "status"]
+            found: dict[str, Any] = {"status": "ok" if waiting.empty else str(waiting.iloc[0]), "seeds": len(done)}
+            found |= {name: float(done[name].mean()) for name in HEADLINE if done[name].notna().any()}
+            path = aside / f"{cell.dataset}-{cell.backbone}-{cell.resolution}" / f"{cell.loss}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n", "utf-8", newline="\n")
+    return folder
 
 
 def _bounds(path: Path) -> pd.DataFrame:

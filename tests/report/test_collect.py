@@ -14,7 +14,7 @@ import yaml
 from bench.errors import BenchError
 from bench.names import METRICS, SWEPT_METRICS
 from bench.params import Cell, Params, load
-from bench.report.collect import KEY, SWEPT, collect, state, sweep_state
+from bench.report.collect import HEADLINE, KEY, SWEPT, collect, state, sweep_state
 from tests.tiny import NO_CELLS, OTHERS, seeds
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) ->
     shutil.copytree(params.runs / CELL.name, params.runs / stranger.name)
     written = collect(params)
     names = ("cells", "epochs", "bounds", "timing", "sweep")
-    assert written == tuple(Path("results/quick", f"{name}.csv") for name in names)
+    assert written == (*(Path("results/quick", f"{name}.csv") for name in names), Path("results/quick/metrics"))
     found = read(written[0])
     assert list(found[0]) == [*KEY, *METRICS]
     expected = [(cell, seed) for cell in (CELL, OTHER) for seed in (0, 1)]
@@ -83,6 +83,18 @@ def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) ->
         assert [row[name] for name in KEY] == [*map(str, cell), str(seed), "ok"]
         values = metrics(cell, seed)
         assert {name: float(row[name]) if row[name] else None for name in METRICS} == {n: values[n] for n in METRICS}
+
+
+def test_metrics_are_the_means_of_each_cell_and_say_what_is_missing(params: Params) -> None:
+    shutil.rmtree(params.runs / OTHER.name)
+    *_, folder = collect(params)
+    files = {path.relative_to(folder).as_posix(): json.loads(path.read_text()) for path in folder.rglob("*.json")}
+    assert set(files) == {f"digits-simple_cnn-12/{loss}.json" for loss in ("ce", "prototype-l1")}
+    assert files["digits-simple_cnn-12/prototype-l1.json"] == {"status": "missing", "seeds": 0}
+    found = files["digits-simple_cnn-12/ce.json"]
+    values = {name: [metrics(CELL, seed)[name] for seed in (0, 1)] for name in HEADLINE}
+    known = {name: [v for v in both if v is not None] for name, both in values.items()}
+    assert found == {"status": "ok", "seeds": 2} | {n: pytest.approx(sum(v) / len(v)) for n, v in known.items() if v}
 
 
 def rewrite(name: str, change: Callable[[Any], Any]) -> Callable[[Params, Path], None]:
