@@ -236,7 +236,7 @@ def collect(params: ParamsFile = Path("params.yaml")) -> None:
     """Gather all cells of a profile into one tidy table, all timings into another; what is missing is a row there.
 
     Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, epochs.csv, bounds.csv,
-    timing.csv and sweep.csv.
+    timing.csv, sweep.csv and, for `dvc metrics`, metrics/.
     """
     from bench.params import load
     from bench.report.collect import collect
@@ -255,6 +255,19 @@ def report(params: ParamsFile = Path("params.yaml")) -> None:
     from bench.report.page import report
 
     report(params)
+
+
+@app.command()
+def notebooks(params: ParamsFile = Path("params.yaml")) -> None:
+    """Execute the notebooks with the results of a profile, side by side; a few seconds.
+
+    Reads: notebooks/*.py, results/PROFILE, runs/PROFILE and the datasets. Writes: results/PROFILE/notebooks/*.ipynb.
+    """
+    from bench.notebooks import execute
+    from bench.params import load
+
+    for path in execute(load(params)):
+        typer.echo(path)
 
 
 @app.command()

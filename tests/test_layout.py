@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("batchcam", "bench")
+PACKAGES = ("batchcam", "bench", "notebooks")
 
 #: The module whose imports a stage runs.
 ENTRIES = {
@@ -26,6 +26,10 @@ ENTRIES = {
     "time": ["bench.timing.run", "bench.timing.test_suite"],
     "collect": ["bench.report.collect"],
     "report": ["bench.report.page"],
+    "notebooks": [
+        "bench.notebooks",
+        *(f"notebooks.{name}" for name in ("maps", "results", "timing", "your_own_model")),
+    ],
 }
 #: What a stage may import without depending on it, as it cannot change what the stage makes: the schema, whose values
 #: are parameters; names; words for errors; renaming files; showing progress; and what resumes and signs a cell.
@@ -35,9 +39,11 @@ HARMLESS = {
 }
 #: The same of one stage alone. `time`: of bench/cell it names what a step runs, since a new metric must not cost an
 #: hour of timing. `prepare`: of batchcam it uses the checks of arguments, and the others come with the package.
+#: `notebooks`: a dataset that is not there is made, whose bytes the cells depend on.
 HARMLESS_TO = {
     "time": ("bench.cell", "bench.cell.data"),
     "prepare": ("batchcam", "bench.cell"),
+    "notebooks": ("bench.prepare", "bench.prepare.datasets"),
 }
 
 

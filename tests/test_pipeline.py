@@ -1,5 +1,6 @@
 """The pipeline: what dvc.yaml says is what the code does, and a tiny profile runs through from end to end."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from dvc.cli import main
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 from typer.testing import CliRunner
@@ -32,6 +34,7 @@ RRR, SWEEP = "decoy@decoy_digits-simple_cnn-rrr-12", "sweep@digits-simple_cnn-pr
 BOUNDS = "bounds@digits"
 TRAINED = {CE, SSIM, RRR, SWEEP}
 PREPARE = {f"data/dvc.yaml:prepare@{name}" for name in ("digits", "decoy_digits")}
+GATHER = ("collect", "report", "notebooks")
 UNUSED = {f"data/dvc.yaml:prepare@{name}" for name in DATASETS} - PREPARE
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
@@ -74,7 +77,7 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
     expected = [params.address(cell).rpartition(":")[2] for cell in params.cells()]
     expected += [params.sweep_address(cell).rpartition(":")[2] for cell in params.swept()]
     expected += [f"bounds@{dataset}" for dataset in params.grid.dataset]
-    expected += [*(f"time@{device}" for device in params.timing.devices), "collect", "report"]
+    expected += [*(f"time@{device}" for device in params.timing.devices), *GATHER]
     assert sorted(stages[name]) == sorted(expected)
     for stage in stages[name].values():
         assert f"--params {PROFILES[name]}" in stage.cmd
@@ -177,7 +180,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository with a profile of two cells, one with decoys and a sweep, after `dvc repro`."""
     folder = tmp_path_factory.mktemp("finished") / "repository"
-    for name in ("batchcam", "bench"):
+    for name in ("batchcam", "bench", "notebooks", ".dvc/plots"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -200,8 +203,8 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
             patch.setenv(name, value)
         patch.chdir(folder)
         ran = repro()
-    assert sorted(ran[:-2]) == sorted([*PREPARE, BOUNDS, CE, SSIM, RRR, SWEEP, TIME])
-    assert ran[-2:] == ["collect", "report"]
+    assert sorted(ran[:-3]) == sorted([*PREPARE, BOUNDS, CE, SSIM, RRR, SWEEP, TIME])
+    assert ran[-3:] == [*GATHER]
     return folder
 
 
@@ -249,6 +252,8 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     expected = {f"{name}.csv" for name in ("cells", "bounds", "timing", "sweep", "claims")}
     expected |= {"claims.md", "timing-cpu.json", "README.md"}
+    expected |= {f"notebooks/{path.stem}.ipynb" for path in (ROOT / "notebooks").glob("*.py")}
+    expected |= {f"metrics/digits-simple_cnn-12/{loss}.json" for loss in ("ce", "prototype-ssim")}
     tables = ("paper", "reconstruction", "saliency", "methods", "sweep", "timing")
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
@@ -267,10 +272,12 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
 @pytest.mark.parametrize(
     ("path", "value", "stages"),
     [
-        ("bench/report/tables.py", "# a comment", {"collect", "report"}),
-        ("bench/statistics.py", "# a comment", {"collect", "report"}),
-        ("bench/paper.py", "# a comment", {"report"}),
-        ("bench/names.py", "# a comment", {"collect", "report"}),
+        ("bench/report/tables.py", "# a comment", {"collect", "report", "notebooks"}),
+        ("bench/statistics.py", "# a comment", {"collect", "report", "notebooks"}),
+        ("bench/paper.py", "# a comment", {"report", "notebooks"}),
+        ("bench/names.py", "# a comment", {"collect", "report", "notebooks"}),
+        ("bench/results/maps.py", "# a comment", {"notebooks"}),
+        ("notebooks/maps.py", "# a comment", {"notebooks"}),
         ("bench/params.py", "# a comment", set()),
         ("bench/__main__.py", "# a comment", set()),
         ("bench/run/cells.py", "# a comment", set()),
@@ -278,23 +285,23 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
         ("bench/bounds.py", "# a comment", {BOUNDS}),
         ("bench/timing/inference.py", "# a comment", {TIME}),
         ("bench/prepare/datasets.py", "# a comment", PREPARE),
-        ("bench/cell/saliency.py", "# a comment", {*TRAINED, BOUNDS, "report"}),
-        ("bench/cell/objective.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report"}),
-        ("bench/cell/decoys.py", "# a comment", {*TRAINED, *PREPARE, BOUNDS, "report"}),
-        ("batchcam/maps.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report"}),
-        ("timing/batch/cuda", [3], {"collect"}),
-        ("timing/seconds", 0.02, {TIME, "collect"}),
-        ("weights/digits/prototype-ssim", 2, {SSIM, "collect"}),
-        ("weights/digits/batchcam-l1", 2, {"collect"}),
-        ("training/simple_cnn/px12/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect"}),
-        ("training/simple_cnn/px23/epochs", 3, {"collect"}),
-        ("training/resnet18/px23/epochs", 2, {"collect"}),
-        ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect", "report"}),
-        ("sweep/epochs", 2, {SWEEP, "collect"}),
-        ("save_weights", True, {CE, SSIM, RRR, "collect"}),
-        ("weights/decoy_digits/rrr", 2, {RRR, "collect"}),
-        ("road/simple_cnn", [12], {CE, SSIM, RRR, "collect"}),
-        ("sweep/weights", [2], {SWEEP, "collect"}),
+        ("bench/cell/saliency.py", "# a comment", {*TRAINED, BOUNDS, "report", "notebooks"}),
+        ("bench/cell/objective.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report", "notebooks"}),
+        ("bench/cell/decoys.py", "# a comment", {*TRAINED, *PREPARE, BOUNDS, "report", "notebooks"}),
+        ("batchcam/maps.py", "# a comment", {*TRAINED, BOUNDS, TIME, "report", "notebooks"}),
+        ("timing/batch/cuda", [3], {"collect", "notebooks"}),
+        ("timing/seconds", 0.02, {TIME, "collect", "notebooks"}),
+        ("weights/digits/prototype-ssim", 2, {SSIM, "collect", "notebooks"}),
+        ("weights/digits/batchcam-l1", 2, {"collect", "notebooks"}),
+        ("training/simple_cnn/px12/epochs", 2, {CE, SSIM, RRR, SWEEP, "collect", "notebooks"}),
+        ("training/simple_cnn/px23/epochs", 3, {"collect", "notebooks"}),
+        ("training/resnet18/px23/epochs", 2, {"collect", "notebooks"}),
+        ("grid/seeds/digits/simple_cnn", 1, {CE, SSIM, "collect", "report", "notebooks"}),
+        ("sweep/epochs", 2, {SWEEP, "collect", "notebooks"}),
+        ("save_weights", True, {CE, SSIM, RRR, "collect", "notebooks"}),
+        ("weights/decoy_digits/rrr", 2, {RRR, "collect", "notebooks"}),
+        ("road/simple_cnn", [12], {CE, SSIM, RRR, "collect", "notebooks"}),
+        ("sweep/weights", [2], {SWEEP, "collect", "notebooks"}),
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),  # sets have another order in every process
 )
@@ -332,3 +339,46 @@ def test_an_unknown_key_stops_the_pipeline_and_the_plan_with_the_sentence(
     assert sentence in stderr
     assert "did you mean 'threads'?" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.fixture
+def committed(project: Path) -> Path:
+    """The finished project with everything that DVC does not keep in one commit."""
+    for key, value in (("user.name", "A"), ("user.email", "a@example.org"), ("commit.gpgsign", "false")):
+        subprocess.run(["git", "config", key, value], check=True)
+    subprocess.run(["git", "add", "."], check=True)
+    subprocess.run(["git", "commit", "--quiet", "-m", "one"], check=True)
+    return project
+
+
+def dvc(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What a DVC command prints, as JSON."""
+    capfd.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+def test_dvc_shows_metrics_and_plots_and_an_experiment_with_another_weight_changes_its_cell_alone(
+    committed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = "results/quick/metrics/digits-simple_cnn-12/{}.json"
+    rows = dvc(capfd, "metrics", "show")[""]["data"]
+    assert set(rows) == {
+        path.format("ce"),
+        path.format("prototype-ssim"),
+        "results/quick/metrics/decoy_digits-simple_cnn-12/rrr.json",
+    }
+    assert {"accuracy", "ssim", "epg_ink", "status", "seeds"} <= set(rows[path.format("ce")]["data"])
+
+    name = "weights.digits.prototype-ssim"
+    assert main(["exp", "run", "--quiet", "-S", f"{name}=5", "collect"]) == 0
+    (changed,) = dvc(capfd, "params", "diff").values()
+    assert changed == {name: {"old": 1, "new": 5, "diff": 4}}
+    (of_cell,) = dvc(capfd, "metrics", "diff").items()
+    assert of_cell[0] == path.format("prototype-ssim")
+    assert {"accuracy", "ssim"} & set(of_cell[1])
+
+    assert main(["plots", "diff", "--out", "shown", "HEAD"]) == 0
+    page = Path("shown/index.html").read_text("utf-8")
+    for part in ("Accuracy on test images", "SSIM of single maps", "prototype-ssim", "workspace"):
+        assert part in page
