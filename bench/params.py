@@ -3,7 +3,6 @@
 An error names the file, the path in it, what is allowed and the nearest match.
 """
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,12 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import pydantic
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bench.errors import BenchError
 from bench.names import BACKBONES, WEIGHTLESS, BackboneName, DatasetName, DeviceName, LossName, PaperBackbone
+from bench.reading import read_mapping
+from bench.validation import validated
 
 
 class Cell(NamedTuple):
@@ -41,11 +40,17 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Strict: no number is what merely can be read as one, such as `true` or "6".
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
-#: A whole number, and not what merely can be read as one, such as `yes` or "6".
-_Count = Annotated[int, Field(ge=1, strict=True)]
+# The upper bounds are beyond all sense, and below what hangs, overflows or takes the machine down.
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Threads = Annotated[int, Field(ge=1, le=1_024)]
+_Pixels = Annotated[int, Field(ge=1, le=2_048)]  # whether a cell fits into memory: bench/run/room.py
+_Positive = Annotated[float, Field(gt=0, le=1e9)]
+_NotNegative = Annotated[float, Field(ge=0, le=1e9)]
+_Resolutions = Annotated[list[_Pixels], Field(max_length=100), AfterValidator(_unique)]
 
 
 class Grid(_Section):
@@ -54,7 +59,7 @@ class Grid(_Section):
     dataset: Annotated[list[DatasetName], AfterValidator(_unique)]
     backbone: Annotated[list[BackboneName], AfterValidator(_unique)]
     loss: Annotated[list[LossName], AfterValidator(_unique)]
-    resolution: Annotated[list[_Count], AfterValidator(_unique)]
+    resolution: _Resolutions
 
     def cells(self) -> list[Cell]:
         """In the order of the lists."""
@@ -75,7 +80,7 @@ class Cells(Grid):
 class Sweep(Grid):
     """Which cells are trained with several weights and tried on the validation split; the same budget for each loss."""
 
-    weights: Annotated[list[Annotated[float, Field(gt=0)]], AfterValidator(_unique)]
+    weights: Annotated[list[_Positive], Field(max_length=100), AfterValidator(_unique)]
     seeds: _Count
     epochs: _Count
 
@@ -86,9 +91,9 @@ class Training(_Section):
     train_images: _Count | None
     test_images: _Count | None
     epochs: _Count
-    batch_size: Annotated[int, Field(ge=2, strict=True)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    batch_size: Annotated[_Count, Field(ge=2)]
+    learning_rate: _Positive
+    weight_decay: _NotNegative
 
     @model_validator(mode="after")
     def _batch_fits(self) -> "Training":
@@ -97,8 +102,8 @@ class Training(_Section):
         return self
 
 
-_Counts = Annotated[list[_Count], Field(min_length=1), AfterValidator(_unique)]
-_Pixels = Annotated[str, Field(pattern=r"^px[1-9][0-9]*$")]  # not a number: DVC finds keys by their text
+_Counts = Annotated[list[_Count], Field(min_length=1, max_length=100), AfterValidator(_unique)]
+_Size = Annotated[str, Field(pattern=r"^px[1-9][0-9]{0,3}$")]  # not a number: DVC finds keys by their text
 
 
 class Growth(_Section):
@@ -106,7 +111,7 @@ class Growth(_Section):
 
     backbone: PaperBackbone
     batch: _Counts
-    resolution: _Counts
+    resolution: Annotated[_Resolutions, Field(min_length=1)]
     classes: _Counts
 
 
@@ -114,12 +119,12 @@ class Timing(_Section):
     """What the stage `time` measures."""
 
     devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed, and nothing else is needed
-    threads: _Count = 1
-    seconds: Annotated[float, Field(gt=0)] = 1  # how long a group is repeated, in between 6 and 30 rounds
+    threads: _Threads = 1
+    seconds: Annotated[float, Field(gt=0, le=3_600)] = 1  # how long a group is repeated, in between 6 and 30 rounds
     backbone: Annotated[list[PaperBackbone], AfterValidator(_unique)] = []
-    resolution: Annotated[list[_Count], AfterValidator(_unique)] = []
+    resolution: _Resolutions = []
     batch: dict[DeviceName, _Counts] = {}  # of the maps at inference
-    step_batch: Annotated[int, Field(ge=2, strict=True)] = 2  # of the training step
+    step_batch: Annotated[_Count, Field(ge=2)] = 2  # of the training step
     growth: Growth | None = None
 
     @model_validator(mode="after")
@@ -154,16 +159,16 @@ class Params(_Section):
     root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
     params_file: str  # this file, as seen from the root
     device: DeviceName
-    threads: _Count  # of each cell; another number gives other bits
+    threads: _Threads  # of each cell; another number gives other bits
     save_weights: bool
     grid: Cells  # what the paper's tables are made of
     controls: Cells
     decoys: Cells
     doses: Cells
     networks: Cells
-    road: dict[BackboneName, Annotated[list[_Count], AfterValidator(_unique)]]  # resolutions at which it is measured
-    training: dict[BackboneName, dict[_Pixels, Training]]
-    weights: dict[DatasetName, dict[LossName, Annotated[float, Field(ge=0)]]]  # of each regulariser; ce has none: 0
+    road: dict[BackboneName, _Resolutions]  # resolutions at which it is measured
+    training: dict[BackboneName, dict[_Size, Training]]
+    weights: dict[DatasetName, dict[LossName, _NotNegative]]  # of each regulariser; ce has none: 0
     sweep: Sweep
     control_sweep: Sweep
     timing: Timing
@@ -277,7 +282,7 @@ class Params(_Section):
             nearest = min(trained, key=lambda px: abs(int(px[2:]) - resolution))
             trained[f"px{resolution}"] = trained[nearest]
         try:
-            return _validated(content, "the cell")
+            return validated(Params, content, "the cell")
         except BenchError as error:
             raise BenchError(re.sub(r"grid\.(\w+)(\.0)?:", r"\1:", str(error))) from None
 
@@ -343,58 +348,39 @@ def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: st
 
 def load(path: Path) -> Params:
     """Read and check a params.yaml; raise `BenchError` with a line for each thing that is wrong."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise BenchError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise BenchError(f"{path} must hold a mapping with the keys {', '.join(Params.model_fields)}")
-    return _validated(content, str(path))
+    params = validated(Params, read_mapping(path), str(path))
+    _check_place(params, path)
+    return params
 
 
-def _validated(content: dict[str, Any], source: str) -> Params:
-    try:
-        return Params.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise BenchError("\n".join(f"{source}: {_sentence(e)}" for e in error.errors())) from None
+def check_all() -> list[Params]:
+    """Every profile of the repository, as DVC, which reads them all, makes commands and paths of what they say.
+
+    Raises:
+        BenchError: with a line for each thing that is wrong in any of them.
+    """
+    found, wrong = [], []
+    for path in [*Path().glob("params.yaml"), *sorted(Path().glob("profiles/*/params.yaml"))]:
+        try:
+            found.append(load(path))
+        except BenchError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise BenchError("\n".join(wrong))
+    return found
 
 
-def _sentence(error: Any) -> str:
-    """One of pydantic's errors as "path: what is wrong; what is allowed"."""
-    location = [part for part in error["loc"] if part != "[key]"]
-    where = ".".join(str(part) for part in location)
-    match error["type"]:
-        case "extra_forbidden":
-            allowed = _allowed_keys(location[:-1])
-            return f"{where}: unknown key; allowed are {', '.join(allowed)}{_nearest(location[-1], allowed)}"
-        case "literal_error":
-            allowed = [name.strip().strip("'") for name in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
-            value = error["input"]
-            return f"{where}: unknown name {value!r}; allowed are {', '.join(allowed)}{_nearest(value, allowed)}"
-        case "missing":
-            return f"{where}: this key is missing"
-        case "value_error":
-            return f"{where}: {error['ctx']['error']}" if where else str(error["ctx"]["error"])
-        case _:
-            return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
-
-
-def _allowed_keys(location: list[Any]) -> list[str]:
-    """The keys that the section at this path may have."""
-    sections: dict[str, type[BaseModel]] = {
-        **dict.fromkeys(_SECTIONS, Cells),
-        **dict.fromkeys(_SWEEPS, Sweep),
-        "training": Training,
-        "timing": Timing,
-    }
-    section = sections[location[0]] if location else Params
-    if location[-1:] == ["growth"]:
-        section = Growth
-    return list(section.model_fields)
-
-
-def _nearest(value: object, names: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _check_place(params: Params, path: Path) -> None:
+    """What a file says of its own place must be so: DVC runs commands there, and removes and writes what is below."""
+    folder = path.absolute().parent
+    if path.name == "params.yaml" and folder.resolve() == Path.cwd():
+        place = {"root": ".", "params_file": "params.yaml"}
+        if Path("profiles", params.profile).exists():
+            raise BenchError(f"{path}: profile is {params.profile!r}, which is the one in profiles/{params.profile}")
+    elif path.name == "params.yaml" and folder.parent.resolve() == Path("profiles").resolve():
+        place = {"root": "../..", "params_file": f"profiles/{folder.name}/params.yaml", "profile": folder.name}
+    else:
+        raise BenchError(f"{path}: a profile is params.yaml or profiles/NAME/params.yaml, seen from the current folder")
+    for key, own in place.items():
+        if getattr(params, key) != own:
+            raise BenchError(f"{path}: {key} must be {own!r}, as the file is there, got {getattr(params, key)!r}")

@@ -122,6 +122,7 @@ def test_the_committed_ledger_is_that_of_the_committed_tables(tmp_path: Path, mo
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as content:
         content.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
     made = ledger(module.read(tmp_path))
     assert (tmp_path / "results/ledger.csv").read_text("utf-8") == made.to_csv(index=False, lineterminator="\n")
     assert (tmp_path / "results/ledger.md").read_text("utf-8") == f"{module.table(made)}\n"
@@ -160,7 +161,8 @@ def test_a_profile_of_ones_own_comes_last() -> None:
     assert ledger([mine, ours])["effect"].tolist() == [0.2]
 
 
-def test_verdicts_of_an_older_version_are_one_sentence(tmp_path: Path) -> None:
+def test_verdicts_of_an_older_version_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     (tmp_path / "results/quick").mkdir(parents=True)
     columns = decided(SUPPORTED).keys() - {"decides"}
