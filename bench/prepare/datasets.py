@@ -12,14 +12,17 @@ import errno
 import gzip
 import hashlib
 import http.client
+import io
 import json
 import os
-import socket
+import stat
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import safetensors.torch
 import torch
@@ -36,6 +39,8 @@ from bench.names import DATASETS, Dataset, base, has_cue
 SOURCES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("sources.json").read_text("utf-8"))
 MIRROR = "BATCHCAM_DATA_MIRROR"
 TIMEOUT_S = 30.0  # for a connection, and for each wait for the next bytes
+DEADLINE_S = 900.0  # for a whole file: 11 kB/s are enough for the largest
+LIMIT = 2**26  # bytes of a file, packed and unpacked: the largest official one has 47 MB
 
 _IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 _ELSEWHERE = f"name another place in {MIRROR}"
@@ -154,14 +159,14 @@ def _cached(name: str, file: str, cache: Path) -> Path:
     """
     path: Path = cache / SOURCES[name]["folder"] / "raw" / file
     with _disk_trouble_told(path):
-        if not path.is_file() or _sha256(path.read_bytes()) != SOURCES[name]["files"][file]["sha256"]:
+        if not path.is_file() or _sha256_of(path) != SOURCES[name]["files"][file]["sha256"]:
             with written_aside(path) as aside:
-                aside.write_bytes(_fetch(name, file, aside))
+                aside.write_bytes(_fetch(name, file))
     return path
 
 
-def _fetch(name: str, file: str, scratch: Path) -> bytes:
-    """The verified content of an IDX file from the first place that has it; downloads pass through `scratch`.
+def _fetch(name: str, file: str) -> bytes:
+    """The verified content of an IDX file from the first place that has it.
 
     A place that lacks the file or does not answer is passed over. One that holds a wrong file is an error: it should be
     mended.
@@ -169,7 +174,7 @@ def _fetch(name: str, file: str, scratch: Path) -> bytes:
     misses = []
     for place in _places(name, file):
         try:
-            packed = _read(place) if isinstance(place, Path) else _download(place, scratch)
+            packed = _read(place) if isinstance(place, Path) else _download(place)
         except _NotThereError as error:
             misses.append(f"{place}: {error}")
             continue
@@ -208,33 +213,41 @@ class _NotThereError(Exception):
 def _read(path: Path) -> bytes:
     """The bytes of a file in a directory mirror."""
     try:
-        return path.read_bytes()
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise BenchError(f"{path} is not a file: put the official one there or {_ELSEWHERE}")
+        with path.open("rb") as file:
+            content = file.read(LIMIT + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _NotThereError("no such file") from None
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): make it readable or {_ELSEWHERE}") from error
+    _check_size(path, content)
+    return content
 
 
-def _download(address: str, scratch: Path) -> bytes:
+def _download(address: str) -> bytes:
     """The bytes at an address."""
-    from torchvision.datasets.utils import download_url
-
-    scratch.unlink(missing_ok=True)  # torchvision takes a file that is there for the one wanted
-    waiting = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)  # torchvision sets none, and would wait for ever
+    content, end = bytearray(), time.monotonic() + DEADLINE_S
     try:
-        download_url(address, str(scratch.parent), scratch.name)
-    except TimeoutError:
-        raise _NotThereError(f"no answer for {TIMEOUT_S:g} s") from None
+        with urlopen(Request(address, headers={"User-Agent": "batchcam"}), timeout=TIMEOUT_S) as answer:
+            while chunk := answer.read1(2**16):
+                content += chunk
+                _check_size(address, content)
+                if time.monotonic() > end:
+                    raise _NotThereError(f"not whole after {DEADLINE_S:g} s")
     except HTTPError as error:
-        raise _NotThereError(f"HTTP {error.code} {error.reason}") from None
-    except URLError as error:
-        raise _NotThereError(getattr(error.reason, "strerror", None) or str(error.reason)) from None
-    except (ConnectionError, http.client.HTTPException, RecursionError, ValueError) as error:  # ValueError: no address
-        raise _NotThereError(" ".join(str(error).split()) or type(error).__name__) from None
-    finally:
-        socket.setdefaulttimeout(waiting)
-    return scratch.read_bytes()
+        raise _NotThereError(f"HTTP {error.code} {_line(error.reason)}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError; ValueError: no address
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise _NotThereError(f"no answer for {TIMEOUT_S:g} s") from None
+        raise _NotThereError(_line(getattr(reason, "strerror", None) or reason) or type(error).__name__) from None
+    return bytes(content)
+
+
+def _line(words: object) -> str:
+    return " ".join(str(words).split())
 
 
 def _unpack(place: Path | str, packed: bytes) -> bytes:
@@ -242,9 +255,18 @@ def _unpack(place: Path | str, packed: bytes) -> bytes:
     if not str(place).endswith(".gz"):
         return packed
     try:
-        return gzip.decompress(packed)
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            content = file.read(LIMIT + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise BenchError(f"{place} is cut short or damaged ({error}): fetch it again, or {_ELSEWHERE}") from error
+    _check_size(place, content)
+    return content
+
+
+def _check_size(place: Path | str, content: bytes | bytearray) -> None:
+    """Raise where there is more than any official file has, packed or unpacked."""
+    if len(content) > LIMIT:
+        raise BenchError(f"{place} holds more than {LIMIT >> 20} MiB, and no official file does: {_ELSEWHERE}")
 
 
 def _verify(place: Path | str, content: bytes, name: str, file: str) -> None:
@@ -264,6 +286,11 @@ def _verify(place: Path | str, content: bytes, name: str, file: str) -> None:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

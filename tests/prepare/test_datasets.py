@@ -3,6 +3,7 @@
 Nothing here reaches beyond 127.0.0.1: torchvision's mirrors are replaced by an address where nobody answers.
 """
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -14,6 +15,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,17 +235,17 @@ def test_another_gzip_header_is_no_other_file(mirror: Path, tmp_path: Path) -> N
 def test_an_address_as_mirror_and_nothing_fetched_twice(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []  # twice for each file: torchvision asks for redirections first
+    asked: list[str] = []
     with serving(files_of(tmp_path / "mirror", asked)) as address:
         monkeypatch.setenv(datasets.MIRROR, f"{address}/")
         first = datasets.prepare("mnist", tmp_path / "data").read_bytes()
-        assert list(dict.fromkeys(asked)) == [f"/MNIST/raw/{file}.gz" for file in FILES]
+        assert asked == [f"/MNIST/raw/{file}.gz" for file in FILES]
         asked.clear()
         cached = tmp_path / "data" / "raw" / "MNIST" / "raw"
         assert sorted(path.name for path in cached.iterdir()) == sorted(FILES)
         (cached / TRAIN_LABELS).write_bytes(b"damaged since")
         assert datasets.prepare("mnist", tmp_path / "data").read_bytes() == first
-    assert set(asked) == {f"/MNIST/raw/{TRAIN_LABELS}.gz"}
+    assert asked == [f"/MNIST/raw/{TRAIN_LABELS}.gz"]
     assert datasets.prepare("mnist", tmp_path / "data").read_bytes() == first  # nobody serves any more
 
 
@@ -333,7 +336,6 @@ def silent_from(start: bool, done: threading.Event) -> Handler:
 def test_a_server_that_goes_silent(start: bool, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "TIMEOUT_S", 0.2)
     done = threading.Event()
-    before = socket.getdefaulttimeout()
     with serving(silent_from(start, done)) as address:
         monkeypatch.setenv(datasets.MIRROR, address)
         try:
@@ -342,7 +344,6 @@ def test_a_server_that_goes_silent(start: bool, mirror: Path, tmp_path: Path, mo
             )
         finally:
             done.set()
-    assert socket.getdefaulttimeout() == before
 
 
 def test_a_server_that_hangs_up(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,6 +435,70 @@ def test_altered_content(mirror: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture
+def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no official file had more than 1 MiB; the small ones have 157 KB."""
+    monkeypatch.setattr(datasets, "LIMIT", 2**20)
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_gzip_bomb_is_unpacked_no_further_than_the_largest_official_file(mirror: Path, tmp_path: Path) -> None:
+    path = mirror / f"{TRAIN_IMAGES}.gz"
+    path.write_bytes(gzip.compress(bytes(2**26)))
+    tracemalloc.start()
+    failing(tmp_path / "data", f"{path} holds more than 1 MiB, and no official file does: name another place in")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_large_file_is_not_read_to_its_end(mirror: Path, tmp_path: Path) -> None:
+    (mirror / f"{TRAIN_IMAGES}.gz").unlink()
+    (mirror / TRAIN_IMAGES).write_bytes(b"")
+    os.truncate(mirror / TRAIN_IMAGES, 2**40)  # a hole of 1 TiB
+    failing(tmp_path / "data", f"{mirror / TRAIN_IMAGES} holds more than 1 MiB")
+
+
+def test_a_pipe_is_not_waited_for(mirror: Path, tmp_path: Path) -> None:
+    path = mirror / f"{TRAIN_IMAGES}.gz"
+    path.unlink()
+    os.mkfifo(path)
+    failing(tmp_path / "data", f"{path} is not a file")
+
+
+def sending(piece: bytes, every_s: float) -> Handler:
+    """A handler whose file has no end."""
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(piece)
+                    time.sleep(every_s)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    return Endless
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_download_without_end(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(sending(bytes(2**16), 0)) as address:
+        monkeypatch.setenv(datasets.MIRROR, address)
+        failing(tmp_path / "data", f"{address}/MNIST/raw/{TRAIN_IMAGES}.gz holds more than 1 MiB")
+
+
+def test_a_download_that_trickles(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "DEADLINE_S", 0.2)
+    with serving(sending(b"x", 0.01)) as address:
+        monkeypatch.setenv(datasets.MIRROR, address)
+        failing(tmp_path / "data", f"{address}/MNIST/raw/{TRAIN_IMAGES}.gz: not whole after 0.2 s", "check the network")
+
+
 def test_misnamed_file(mirror: Path, tmp_path: Path) -> None:
     path = mirror / f"{TRAIN_IMAGES}.gz"
     shutil.copy(mirror / f"{TRAIN_LABELS}.gz", path)
@@ -469,10 +534,7 @@ def test_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: p
 
 
 def test_full_disk_during_a_download(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_space(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", no_space)
+    full_disk(monkeypatch, TRAIN_IMAGES)
     with serving(files_of(tmp_path / "mirror", [])) as address:
         monkeypatch.setenv(datasets.MIRROR, address)
         failing(tmp_path / "data", "cannot be written (No space left on device): free some space")
