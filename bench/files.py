@@ -1,7 +1,10 @@
-"""Nothing unfinished under a final name: write aside, then rename."""
+"""Nothing unfinished under a final name: write aside, then rename. And one process at a time where two would clash."""
 
 import contextlib
+import fcntl
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +34,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path, other: str, *, inherited: bool = False) -> Iterator[bool]:
+    """Wait until no other process holds `path`, and say that it is `other`; yields whether there was one.
+
+    The lock goes with this process and, if `inherited`, with what it starts.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        os.set_inheritable(lock.fileno(), inherited)
+        waited = False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{other}: waiting for it to end", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waited = True
+        yield waited

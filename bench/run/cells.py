@@ -3,10 +3,12 @@
 Seeds are paired across losses: a seed fixes the initialisation and the order of the images, whatever the loss.
 """
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from torch.backends.cpu import get_cpu_capability
@@ -16,11 +18,12 @@ from bench.cell.inputs import Inputs, inputs
 from bench.cell.losses import Regularizer, regularizer_for
 from bench.cell.seed import Measured, run_seed
 from bench.cell.training import batches_in
-from bench.errors import BenchError
-from bench.files import written_aside
+from bench.errors import BenchError, about_memory
+from bench.files import alone, written_aside
 from bench.params import Cell, Params
 from bench.progress import Progress, Watch, quietly
-from bench.run.provenance import commit, folder, identity, record
+from bench.run.provenance import PARTIAL, Identity, changed, commit, folder, identity, record
+from bench.run.room import check_room
 
 
 def run_cell(params: Params, cell: Cell, output: Path, watch: Watch = quietly) -> None:
@@ -41,19 +44,33 @@ def run_cell(params: Params, cell: Cell, output: Path, watch: Watch = quietly) -
     if expected:
         failure.unlink(missing_ok=True)
     try:
-        _run_seeds(params, cell, output, watch)
-    except (BenchError, OSError, torch.OutOfMemoryError) as error:
+        with alone(PARTIAL / f"{cell.name}.lock", "another process is at this cell") as waited:
+            if not (waited and _made_so(output, identity(params, cell))):
+                _run_seeds(params, cell, output, watch)
+    except (BenchError, OSError, safetensors.SafetensorError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not about_memory(error):
+            raise
         sentence = str(error) if isinstance(error, BenchError) else f"{cell.name}: {error}"
         if expected:
-            failure.parent.mkdir(parents=True, exist_ok=True)
-            failure.write_text(sentence, encoding="utf-8")
+            with contextlib.suppress(OSError):  # there may be no space for it
+                failure.parent.mkdir(parents=True, exist_ok=True)
+                failure.write_text(sentence, encoding="utf-8")
         raise BenchError(sentence) from error
+
+
+def _made_so(output: Path, by: Identity) -> bool:
+    """Whether the cell is there, made by the same parameters, data, code and versions."""
+    try:
+        return not changed(json.loads((output / "provenance.json").read_text(encoding="utf-8")), by)
+    except (OSError, ValueError):
+        return False
 
 
 def _run_seeds(params: Params, cell: Cell, output: Path, watch: Watch) -> None:
     made_from = commit()  # now: the tree may have moved on when the training is done
     made_by = identity(params, cell)
     device = prepare_device(params)
+    check_room(params, cell)
     settings = params.trained(cell.backbone, cell.resolution)
     seen = inputs(Path("data", f"{cell.dataset}.safetensors"), cell, settings, device)
     regularizer = regularizer_for(cell.loss, seen.prototypes, seen.clean_prototypes)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ from bench.cell.device import prepare_device
 from bench.cell.evaluation import BATCH, ROAD_IMAGES
 from bench.cell.losses import regularizer_for
 from bench.cell.objective import objective
+from bench.errors import BenchError
 from bench.names import CONDITIONS, WEIGHTLESS, has_cue
 from bench.params import Params
 from bench.run.pipeline import Task
+from bench.run.room import check_images
 
 STEPS = 1  # measured, after one that is not
 #: A guided step of any loss is near that of this one.
@@ -41,13 +44,19 @@ def seconds(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[T
     for each backbone and resolution.
     """
     tasks = list(tasks)
+    data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
+    for task in tasks:
+        check_images(params, task.cell, data[task.cell.dataset], swept=task.swept)
     places = dict.fromkeys((task.cell.backbone, task.cell.resolution) for task in tasks)
     pace = {place: executor.submit(measure, params, *place) for place in places}
-    data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
     found = {}
     for task in tasks:
         cell, settings = task.cell, params.trained(task.cell.backbone, task.cell.resolution)
-        step, guided_step, look = pace[cell.backbone, cell.resolution].result()
+        try:
+            step, guided_step, look = pace[cell.backbone, cell.resolution].result()
+        except BrokenProcessPool:
+            where = f"{cell.backbone} at {cell.resolution} px"
+            raise BenchError(f"the process that tried a step of {where} was killed; too little memory?") from None
         trained, tested = _counts(params, task, data[cell.dataset])
         sweep = params.sweep_of(cell) if task.swept else None
         epochs = settings.epochs if sweep is None else sweep.epochs

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 CODE = ("batchcam", "bench/cell")
 
 Identity = dict[str, Any]
+#: Where finished seeds wait.
+PARTIAL = Path("runs", ".partial")
 
 
 def identity(params: Params, cell: Cell) -> Identity:
@@ -44,7 +46,7 @@ def folder(name: str, made_by: Identity) -> Path:
     """Where finished seeds wait until all of a cell are there: a name for everything but the number of seeds."""
     unsown = made_by | {"parameters": {key: value for key, value in made_by["parameters"].items() if key != "seeds"}}
     digest = hashlib.sha256(json.dumps(unsown, sort_keys=True).encode()).hexdigest()
-    return Path("runs", ".partial", f"{name}-{digest[:16]}")
+    return PARTIAL / f"{name}-{digest[:16]}"
 
 
 def record(made_by: Identity, device: str, commit: str | None, seconds: list[Any]) -> dict[str, Any]:

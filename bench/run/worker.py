@@ -12,6 +12,7 @@ from bench.run.pipeline import Task
 def work(params: Params, task: Task, progress: Path) -> float:
     """Run a task, leaving how far it is in the file `progress`; seconds that it took."""
     from bench.run.cells import run_cell  # not above: who hands this function to a worker needs no torch
+    from bench.run.room import check_room
     from bench.run.sweep import run_sweep
 
     start = time.monotonic()
@@ -21,6 +22,7 @@ def work(params: Params, task: Task, progress: Path) -> float:
             aside.write_text(state.to_json(), encoding="utf-8")
 
     if task.swept:
+        check_room(params, task.cell, swept=True)
         run_sweep(params, task.cell, tell)
     else:
         run_cell(params, task.cell, params.runs / task.cell.name, tell)

@@ -1,5 +1,6 @@
 """One cell: bits that repeat, paired seeds, and what failure and interruption leave."""
 
+import contextlib
 import json
 import math
 import os
@@ -9,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 import yaml
@@ -248,6 +250,44 @@ def test_a_full_disk_leaves_its_sentence_for_collect(monkeypatch: pytest.MonkeyP
         run()
     assert "No space left" in profile().failure_file(CELL).read_text()
     assert not list(Path("runs/tiny").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 410 GB"),
+        MemoryError("no more"),
+        safetensors.SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_what_the_machine_refuses_is_a_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cells, "_gather", refused)
+    with pytest.raises(BenchError) as caught:
+        run()
+    assert str(caught.value) == f"{CELL.name}: {error}"
+    monkeypatch.setattr(cells, "_gather", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # a defect stays one
+        run()
+
+
+def test_who_waited_for_the_same_cell_takes_it_over_and_trains_no_other_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Any] = []
+    genuine = cells._run_seeds
+    monkeypatch.setattr(cells, "_run_seeds", lambda *arguments: trained.append(arguments) or genuine(*arguments))
+
+    @contextlib.contextmanager
+    def after_another(*_: Any) -> Iterator[bool]:
+        yield True
+
+    monkeypatch.setattr(cells, "alone", after_another)
+    run()
+    run()
+    assert len(trained) == 1
+    run(weight=2)
+    assert len(trained) == 2
 
 
 #: `python -m bench`, but it comes to a halt in the middle of the training of seed 1.
