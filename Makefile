@@ -6,7 +6,7 @@ JOBS ?= 2
 PROFILE ?= quick
 FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
-.PHONY: repro test regress lock architectures error-rates docs
+.PHONY: repro test regress lock architectures error-rates docs test-faults test-oldest audit
 
 # `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
@@ -14,7 +14,7 @@ FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
-	dvc --wait-for-lock repro $(FOLDER)/dvc.yaml
+	python -m bench repro --params $(FOLDER)/params.yaml
 	python -m bench ledger
 
 test: .venv/installed
@@ -39,6 +39,21 @@ error-rates: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/hooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# Everything that can break, thousands of times: docs/faults.md. Twenty minutes; interrupted, it goes on where it was.
+test-faults: .venv/installed
+	$(BIN)/python -m tests.faults --jobs $(JOBS)
+
+# The method's tests with the oldest versions that pyproject.toml allows, in an environment of 6 GB that is removed after.
+test-oldest:
+	uv venv --quiet --clear --python 3.11 build/oldest
+	uv pip install --quiet --python build/oldest --resolution lowest-direct --requirement pyproject.toml --all-extras
+	build/oldest/bin/python -m pytest --numprocesses $(JOBS) tests/batchcam
+	rm -r build/oldest
+
+# Known vulnerabilities of what requirements.lock pins, from PyPI; what cannot be looked up is an error.
+audit:
+	uvx pip-audit --strict --disable-pip --requirement requirements.lock
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bench.errors import BenchError
+from bench.errors import BenchError, about_memory
 from bench.names import BACKBONES, DATASETS, LOSSES
 
 
@@ -27,6 +27,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted: the same command resumes", err=True)
             raise typer.Exit(130) from None
+        except (MemoryError, RuntimeError) as error:
+            if not about_memory(error):
+                raise
+            typer.echo(f"error: too little memory; smaller images or batches need less ({error})", err=True)
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -64,6 +69,21 @@ def prepare(
     path = prepare(name, directory)
     counts = [f"{len(split.labels):,} {part}" for part, split in zip(PARTS, load(path)[:3], strict=True)]
     typer.echo(f"{path}: {', '.join(counts)}")
+
+
+@app.command()
+def check() -> None:
+    """Check the parameters of every profile.
+
+    DVC makes commands and paths of all of them. `plan`, `run` and `repro` check them before they call DVC; every stage
+    whose command holds parameters does so first, for those who call DVC themselves.
+
+    Reads: params.yaml and profiles/*/params.yaml. Writes: nothing.
+    """
+    from bench.params import check_all
+
+    if not check_all():
+        raise BenchError("there is no params.yaml here: run this from the repository's root")
 
 
 @app.command()
@@ -117,6 +137,20 @@ def run(
 
     limit_s = None if time_limit is None else 60 * time_limit
     typer.echo(run_all(load(params), jobs, limit_s, sweeps_alone=sweeps))
+
+
+@app.command()
+def repro(params: ParamsFile = Path("params.yaml")) -> None:
+    """Do what is left of a profile's pipeline, by `dvc repro`: the cells that `run` did not train, tables, figures.
+
+    Two at a time in one folder: the second waits, as with `run`.
+
+    Reads: the parameters, dvc.lock and what the stages depend on. Writes: what they make.
+    """
+    from bench.params import load
+    from bench.run.pipeline import repro as repro_all
+
+    repro_all(load(params))
 
 
 @app.command()
@@ -178,11 +212,14 @@ def sweep(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `cell`
     from bench.display import watched
     from bench.params import Cell, load
+    from bench.run.room import check_room
     from bench.run.sweep import run_sweep
 
-    chosen = Cell(dataset, backbone, loss, resolution)
+    checked, chosen = load(params), Cell(dataset, backbone, loss, resolution)
+    if checked.sweep_of(chosen) is not None:  # else `run_sweep` says so
+        check_room(checked, chosen, swept=True)
     with watched(f"sweep {chosen.name}") as watch:
-        typer.echo(run_sweep(load(params), chosen, watch))
+        typer.echo(run_sweep(checked, chosen, watch))
 
 
 @app.command()

@@ -80,7 +80,9 @@ def test_a_profiles_stages_are_its_cells_its_bounds_and_what_gathers_them(
     expected += [*(f"time@{device}" for device in params.timing.devices), *GATHER]
     assert sorted(stages[name]) == sorted(expected)
     for stage in stages[name].values():
-        assert f"--params {PROFILES[name]}" in stage.cmd
+        check, command = stage.cmd
+        assert check == "python -m bench check"  # nothing of the parameters, and before they reach a shell
+        assert f"--params {PROFILES[name]}" in command
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -98,7 +100,7 @@ def test_a_cells_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         keys |= {"seeds": f"{section}.seeds.{cell.dataset}.{cell.backbone}"}
         assert settings.def_path == PROFILES[name]
         assert set(settings.params) == {keys.get(key, key) for key in params.settings(cell)} - {"cell"}
-        assert stage.cmd.startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
+        assert stage.cmd[1].startswith(f"python -m bench cell {' '.join(map(str, cell))} --")
         assert [out.def_path for out in stage.outs] == [str(params.runs / cell.name)]
         assert all(out.use_cache for out in stage.outs)
 
@@ -118,7 +120,7 @@ def test_a_sweeps_stage_depends_on_what_makes_its_numbers_and_on_nothing_else(
         keys = {"training": f"training.{cell.backbone}.px{cell.resolution}"}
         keys |= {key: f"{section}.{key}" for key in ("weights", "seeds", "epochs")}
         assert set(settings.params) == {keys.get(key, key) for key in params.sweep_settings(cell)} - {"cell"}
-        assert stage.cmd.startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
+        assert stage.cmd[1].startswith(f"python -m bench sweep {' '.join(map(str, cell))} --")
         assert [out.def_path for out in stage.outs] == [str(params.sweep_file(cell))]
 
 
@@ -150,9 +152,8 @@ def test_the_command_line_and_the_parameters_import_no_more_than_they_need() -> 
 def test_help_says_what_each_command_reads_and_writes() -> None:
     runner = CliRunner(env={"COLUMNS": "200"})
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert {"prepare", "plan", "run", "cell", "sweep", "bounds", "time", "collect", "report", "regress"} <= set(
-        commands
-    )
+    named = {"prepare", "check", "plan", "run", "repro", "cell", "sweep", "bounds", "time", "collect", "report"}
+    assert named | {"regress", "ledger"} <= set(commands)
     overview = runner.invoke(app, ["--help"])
     assert overview.exit_code == 0
     for name in commands:

@@ -1,7 +1,6 @@
 """What DVC knows: which cells are stale, and the record of those that were trained outside `dvc repro`."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -10,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from bench.errors import BenchError
-from bench.files import written_aside
-from bench.params import Cell, Params
+from bench.files import alone, written_aside
+from bench.params import Cell, Params, check_all
 from bench.run.provenance import changed, identity, sweep_identity
 
 RUNS = Path("runs")
+
+_DVC = ("-m", "dvc", "--wait-for-lock")
 
 OK, MISSING, UNRECORDED = "ok", "missing", "finished, not recorded"
 
@@ -110,15 +111,17 @@ def link(params: Params) -> None:
 @contextlib.contextmanager
 def only_runner() -> Iterator[None]:
     """Wait until no other run works in this folder; the lock goes with this process and the DVC that it started."""
-    RUNS.mkdir(exist_ok=True)
-    with (RUNS / ".lock").open("w") as lock:
-        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 – see `_dvc`
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another run is at work here: waiting for it to end", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(RUNS / ".lock", "another run is at work here", inherited=True):  # see `_dvc`
         yield
+
+
+def repro(params: Params) -> NoReturn:
+    """Become `dvc repro` of a profile, which then has the keyboard, the exit status and the lock of `only_runner`."""
+    link(params)
+    with only_runner():
+        check_all()
+        os.environ["DVC_NO_ANALYTICS"] = "1"
+        os.execv(sys.executable, [sys.executable, *_DVC, "repro", str(Path(params.params_file).parent / "dvc.yaml")])
 
 
 def prepare_data(params: Params) -> None:
@@ -205,8 +208,9 @@ def _status(params: Params) -> dict[str, list[Any]]:
 
 
 def _dvc(*arguments: str) -> str:
-    """What a DVC command prints; `BenchError` with its last words if it fails."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    """What a DVC command prints; `BenchError` with its last words if it fails, or if parameters are wrong."""
+    check_all()  # of all profiles: DVC reads them all, and makes commands and paths of what they say
+    command = [sys.executable, *_DVC, *arguments]
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
     # With the lock of `only_runner`: a DVC that outlives its run, which was killed, keeps the next one waiting.
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, close_fds=False)
