@@ -40,7 +40,7 @@ docs: .venv/installed
 	$(BIN)/python docs/hooks.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
-# Everything that can break, thousands of times: docs/faults.md. Twenty minutes; interrupted, it goes on where it was.
+# Everything that can break, thousands of times: docs/faults.md. Interrupted, it goes on where it was.
 test-faults: .venv/installed
 	$(BIN)/python -m tests.faults --jobs $(JOBS)
 
