@@ -166,7 +166,7 @@ def page(rates: Mapping[tuple[int, int], float], powers: Mapping[tuple[float, in
         " supported for one of six losses and for `all six`:",
         _table(seen, ["gain", *columns]),
         "The method is picked on the validation split and tested on the test split, of trainings of the same seeds."
-        " Where the two splits share half of a seed's luck, as drawn here, it is called supported more often than declared.",
+        " Where the two splits share half of a seed's luck, as drawn here, it errs more often than declared.",
         "By image, the bootstrap alone covers too little with few seeds (docstring of `bootstrap_interval`); a verdict"
         " asks for the t test of the seeds as well, and the table has the two together.",
     ]
