@@ -346,10 +346,10 @@ def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: st
             raise ValueError(f"{where}{backbone} needs at least {least} px, got {resolution}")
 
 
-def load(path: Path) -> Params:
-    """Read and check a params.yaml; raise `BenchError` with a line for each thing that is wrong."""
+def load(path: Path, root: Path = Path()) -> Params:
+    """Read and check a params.yaml of the repository at `root`; raise `BenchError` with a line for each mistake."""
     params = validated(Params, read_mapping(path), str(path))
-    _check_place(params, path)
+    _check_place(params, path, root)
     return params
 
 
@@ -370,14 +370,14 @@ def check_all() -> list[Params]:
     return found
 
 
-def _check_place(params: Params, path: Path) -> None:
+def _check_place(params: Params, path: Path, root: Path) -> None:
     """What a file says of its own place must be so: DVC runs commands there, and removes and writes what is below."""
     folder = path.absolute().parent
-    if path.name == "params.yaml" and folder.resolve() == Path.cwd():
+    if path.name == "params.yaml" and folder.resolve() == root.resolve():
         place = {"root": ".", "params_file": "params.yaml"}
-        if Path("profiles", params.profile).exists():
+        if (root / "profiles" / params.profile).exists():
             raise BenchError(f"{path}: profile is {params.profile!r}, which is the one in profiles/{params.profile}")
-    elif path.name == "params.yaml" and folder.parent.resolve() == Path("profiles").resolve():
+    elif path.name == "params.yaml" and folder.parent.resolve() == (root / "profiles").resolve():
         place = {"root": "../..", "params_file": f"profiles/{folder.name}/params.yaml", "profile": folder.name}
     else:
         raise BenchError(f"{path}: a profile is params.yaml or profiles/NAME/params.yaml, seen from the current folder")

@@ -19,7 +19,7 @@ from docs import hooks
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 #: Pages whose blocks of Python other tests run, each of them: test_recipes.py, test_scores.py and the ones named.
-ELSEWHERE = {"your-own-loop.md", "scores.md"}
+ELSEWHERE = {"your-own-loop.md", "scores.md", "notebooks.md"}
 #: What a page takes from the source, it takes between marks.
 _TAKEN = re.compile(r"<!-- \S+\.py .*?<!-- end -->", re.DOTALL)
 _BLOCK = re.compile(r"^```python(?: (\S+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)

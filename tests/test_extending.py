@@ -55,7 +55,7 @@ def test_a_loss_and_a_backbone_are_added_in_two_files_and_run(tmp_path: Path) ->
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
-    for command in (("bench", "run", "--jobs", "1"), ("dvc", "repro")):
+    for command in (("bench", "run", "--jobs", "1"), ("dvc", "repro", "report")):
         ran = subprocess.run(
             [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )

@@ -43,7 +43,7 @@ def test_whatever_a_file_holds_it_is_refused_readably_or_means_to_dvc_what_it_me
 def test_small_aliases_and_merges_are_as_good_as_their_content(folder: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     expected = load_in(folder, text)
-    changed = text.replace("    px23: *resnet18\n", "    px23:\n      <<: *resnet18\n      epochs: 7\n", 1)
+    changed = text.replace("    px23: {<<: *resnet18}\n", "    px23:\n      <<: *resnet18\n      epochs: 7\n", 1)
     assert changed != text
     found = load_in(folder, changed)
     assert found.trained("resnet18", 23) == expected.trained("resnet18", 20).model_copy(update={"epochs": 7})

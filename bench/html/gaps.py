@@ -42,7 +42,7 @@ def lacking(profiles: Sequence[Profile]) -> dict[str, list[Gap]]:
 def unrun(profiles: Sequence[Profile], root: Path) -> list[str]:
     """A phrase for each profile that has no results at all."""
     have = {profile.params.profile for profile in profiles}
-    declared = [load(path) for path in sorted(root.glob("profiles/*/params.yaml"))]
+    declared = [load(path, root) for path in sorted(root.glob("profiles/*/params.yaml"))]
     return [f"{p.profile}: {count(len(p.cells()), 'cell')} to run" for p in declared if p.profile not in have]
 
 

@@ -129,7 +129,7 @@ def read(root: Path = Path()) -> list[Profile]:
     """The profiles that have results, by their parameters at the root and in profiles/."""
     found = []
     for path in [root / "params.yaml", *sorted(root.glob("profiles/*/params.yaml"))]:
-        params = load(path)
+        params = load(path, root)
         claims = root / params.results / "claims.csv"
         if claims.is_file():
             found.append(Profile(params, read_claims(claims), read_cells(root / params.results / "cells.csv")))

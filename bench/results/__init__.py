@@ -166,7 +166,7 @@ def load(profile: str = "quick") -> Results:
     names |= {path.parent.name: path for path in sorted(ROOT.glob("profiles/*/params.yaml"))}
     if profile not in names:
         raise BenchError(f"there is no profile {profile!r}; there are {', '.join(names)}")
-    checked = params.load(names[profile])
+    checked = params.load(names[profile], ROOT)
     folder = ROOT / checked.results
     if not (folder / "claims.csv").is_file():
         raise BenchError(f"the profile {profile} has no results yet: make repro PROFILE={profile}")

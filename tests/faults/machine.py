@@ -29,6 +29,7 @@ STATES: dict[Command, tuple[str, str]] = {
     ("bounds", "digits"): ("reproduced", "reproduced"),
     ("collect",): ("reproduced", "reproduced"),
     ("report",): ("reproduced", "reproduced"),
+    ("notebooks",): ("reproduced", "reproduced"),
     ("ledger",): ("reproduced", "finished"),
     ("repro",): ("trained", "reproduced"),
 }

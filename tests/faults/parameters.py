@@ -200,7 +200,7 @@ NAMED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a comment of 100 MB": (lambda: b"#" * 10**8, "more than 64 KiB"),
     "a key twice": (_quick("\nthreads: 1\n"), "line 1\\d\\d: the key 'threads' is given twice"),
     "a key twice beside a merge": (
-        _with("    px23: *resnet18\n", "    px23:\n      <<: *resnet18\n      epochs: 1\n      epochs: 2\n"),
+        _with("    px23: {<<: *resnet18}\n", "    px23:\n      <<: *resnet18\n      epochs: 1\n      epochs: 2\n"),
         "'epochs' is given twice",
     ),
     "`true` as learning rate": (_with("3.0e-3", "true"), "learning_rate: input should be a valid number, got True"),

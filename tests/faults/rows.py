@@ -69,6 +69,7 @@ _FREE: dict[machine.Command, list[int]] = {
     ("bounds", "digits"): [0, 4 * KIB],
     ("collect",): [0, 8 * KIB],
     ("report",): [0, 300 * KIB],
+    ("notebooks",): [0, 100 * KIB],
     ("ledger",): [0, 8 * KIB],
     ("run",): [0, 300 * KIB],
     ("repro",): [0, 300 * KIB],

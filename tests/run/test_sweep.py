@@ -71,7 +71,7 @@ def test_each_weight_is_trained_with_each_seed_and_tried_on_the_validation_split
         assert row["objective"] == pytest.approx(1 - row["ssim"], abs=1e-4)  # two sums of the same
         assert all(row[name] == metrics[name] for name in SWEPT_METRICS if name != "objective")
     assert sweep_state(params, SSIM) == "ok"
-    assert not any(Path("runs/.partial").iterdir())
+    assert not any(path.is_dir() for path in Path("runs/.partial").iterdir())
 
 
 @pytest.mark.usefixtures("place")
@@ -105,10 +105,18 @@ def test_an_interrupted_sweep_resumes_after_its_last_training(
 
 
 @pytest.mark.usefixtures("place")
-def test_a_training_that_fails_is_a_row_with_its_reason_and_the_others_go_on() -> None:
-    rows = content(run_sweep(profile(1e39, 1), SSIM))["rows"]
+def test_a_training_that_fails_is_a_row_with_its_reason_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = train
+
+    def failing(
+        backbone: Any, data: Any, settings: Any, seed: int, regularizer: Any, weight: float, *rest: Any
+    ) -> None:
+        genuine(backbone, data, settings, seed, regularizer, math.inf if weight == 5 else weight, *rest)
+
+    monkeypatch.setattr(sweep, "train", failing)
+    rows = content(run_sweep(profile(5, 1), SSIM))["rows"]
     for seed, row in enumerate(rows[:2]):
-        reason = f"failed: sweep {SSIM.name}, weight 1e+39, seed {seed}: the loss became inf at step 0 of 4"
+        reason = f"failed: sweep {SSIM.name}, weight 5, seed {seed}: the loss became inf at step 0 of 4"
         assert list(row) == ["weight", "seed", "status"]
         assert row["status"].startswith(reason)
     assert [row["status"] for row in rows[2:]] == ["ok", "ok"]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A profile with three cells in runs/."""
     monkeypatch.chdir(tmp_path)
-    params = load(ROOT / "params.yaml")
+    params = load(ROOT / "params.yaml", ROOT)
     for backbone, loss, seconds in (
         ("resnet18", "ce", [100]),
         ("simple_cnn", "ce", [1, 3]),
@@ -37,7 +37,7 @@ def test_times_are_added_up_by_network(profile: Params) -> None:
 
 
 def test_a_profile_without_cells_has_no_row(profile: Params, tmp_path: Path) -> None:
-    other = load(ROOT / "profiles/evidence/params.yaml")
+    other = load(ROOT / "profiles/evidence/params.yaml", ROOT)
     path = write([profile, other], tmp_path / "times.md")
     lines = path.read_text().splitlines()
     assert len(lines) == 4
