@@ -4,7 +4,7 @@ import io
 import math
 import shutil
 import subprocess
-import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,10 @@ def test_profiles_that_contradict_each_other_are_named() -> None:
 
 def test_the_committed_ledger_is_that_of_the_committed_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    archive = subprocess.run(
-        ["git", "archive", "HEAD", "results", "params.yaml", "profiles"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as content:
-        content.extractall(tmp_path, filter="data")
+    command = ["git", "archive", "--format=zip", "HEAD", "results", "params.yaml", "profiles"]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        content.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
     made = ledger(module.read(tmp_path))
     assert (tmp_path / "results/ledger.csv").read_text("utf-8") == made.to_csv(index=False, lineterminator="\n")
