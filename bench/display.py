@@ -17,10 +17,10 @@ LOG_EVERY_S = 60.0
 
 
 class Display:
-    """Cells done, running and failed, and the time that is left."""
+    """Cells done, failed, running and queued, and the time that is left."""
 
-    def __init__(self, expected_s: Mapping[str, float], jobs: int) -> None:
-        """`expected_s`: the tasks that are to run, with about how many seconds each takes."""
+    def __init__(self, expected_s: Mapping[str, float], jobs: int | None) -> None:
+        """`expected_s`: the tasks that are to run, with about how many seconds each takes. `jobs` None: unknown."""
         self._expected, self._jobs = dict(expected_s), jobs
         self._started = self._told = time.monotonic()
         self._done: dict[str, float] = {}
@@ -42,13 +42,13 @@ class Display:
         """A task has finished."""
         self._running.pop(name, None)
         self._done[name] = took_s
-        self._say(f"done: {name} in {duration(took_s)}")
+        self.say(f"done: {name} in {duration(took_s)}")
 
     def failed(self, name: str, sentence: str) -> None:
         """A task has failed; the others go on."""
         self._running.pop(name, None)
         self._failed[name] = sentence
-        self._say(f"failed: {name}: {sentence}")
+        self.say(f"failed: {name}: {sentence}")
 
     def running(self, states: Mapping[str, State]) -> None:
         """How far the tasks are that run now."""
@@ -56,9 +56,9 @@ class Display:
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._told > LOG_EVERY_S:
-            self._say("running: " + ", ".join(f"{name} ({where(state)})" for name, state in states.items()))
+            self.say("running: " + ", ".join(f"{name} ({where(state)})" for name, state in states.items()))
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
         """One line, with how far everything is before it."""
         self._told = time.monotonic()
         line = f"{self._summary()} | {sentence}"
@@ -71,16 +71,18 @@ class Display:
     def _summary(self) -> str:
         failed = f", {len(self._failed)} failed" if self._failed else ""
         total = len(self._expected)
-        return f"{len(self._done)} of {total} done{failed}, about {duration(self.left_s())} left"
+        queued = total - len(self._done) - len(self._failed) - len(self._running)
+        waiting = f", {queued} queued" if queued else ""
+        return f"{len(self._done)} of {total} done{failed}{waiting}, about {duration(self.left_s())} left"
 
     def left_s(self) -> float:
         """About how long the rest takes: what was expected of it, corrected by how long the others took."""
-        over = [*self._done, *self._failed]
+        over = self._done.keys() | self._failed.keys()
         part = {name: state.share for name, state in self._running.items()}
         rest = sum(s * (1 - part.get(name, 0)) for name, s in self._expected.items() if name not in over)
         expected = sum(self._expected[name] for name in self._done)
         pace = sum(self._done.values()) / expected if expected else 1.0
-        return rest * pace / self._jobs
+        return rest * pace / (self._jobs or max(1, len(self._running)))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)

@@ -17,19 +17,20 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside, old = (path.with_name(f".{path.name}.{what}") for what in ("unfinished", "old"))
-    _remove(aside)
+    remove(aside)
     try:
         yield aside
         if path.is_dir():  # a rename replaces a file, but not a directory that holds something
-            _remove(old)
+            remove(old)
             path.rename(old)
         aside.replace(path)
     finally:
-        _remove(aside)
-        _remove(old)
+        remove(aside)
+        remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """A file or a directory, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -1,17 +1,16 @@
 """How long the cells of a profile will take, from a few measured steps of each kind."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from batchcam import explain
 from bench.cell.backbones import Backbone, build
-from bench.cell.data import NUM_CLASSES, Dataset, load
+from bench.cell.data import NUM_CLASSES, Dataset
 from bench.cell.device import prepare_device
 from bench.cell.evaluation import BATCH, ROAD_IMAGES
 from bench.cell.losses import regularizer_for
@@ -20,7 +19,7 @@ from bench.errors import BenchError
 from bench.names import CONDITIONS, WEIGHTLESS, has_cue
 from bench.params import Params
 from bench.run.pipeline import Task
-from bench.run.room import check_images
+from bench.run.provenance import peak_memory
 
 STEPS = 1  # measured, after one that is not
 #: A guided step of any loss is near that of this one.
@@ -29,34 +28,41 @@ GUIDED = "prototype-ssim"
 ROAD_S_PER_IMAGE_AT_23 = 0.01
 
 
+#: A backbone and a resolution.
+Place = tuple[str, int]
+
+
 class Pace(NamedTuple):
-    """Seconds that a backbone takes at a resolution."""
+    """Seconds that a backbone takes at a resolution, and the memory."""
 
     step: float  # of training with the cross-entropy alone
     guided_step: float
     look: float  # at a test image, explaining it
+    memory: float | None  # bytes, of its process
 
 
-def seconds(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[Task, float]:
-    """About how long each task takes from its first seed to its last, alone on its threads.
-
-    Reads: data/DATASET.safetensors. Measures steps and explanations of random images where the tasks are to run, once
-    for each backbone and resolution.
-    """
-    tasks = list(tasks)
-    data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
-    for task in tasks:
-        check_images(params, task.cell, data[task.cell.dataset], swept=task.swept)
+def measured(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[Place, Pace]:
+    """How fast each backbone and resolution of these tasks is, measured where tasks are to run, on random images."""
     places = dict.fromkeys((task.cell.backbone, task.cell.resolution) for task in tasks)
-    pace = {place: executor.submit(measure, params, *place) for place in places}
+    waiting = {place: executor.submit(measure, params, *place) for place in places}
+    found = {}
+    for place, future in waiting.items():
+        try:
+            found[place] = future.result()
+        except BrokenProcessPool:
+            where = f"{place[0]} at {place[1]} px"
+            raise BenchError(f"the process that tried a step of {where} was killed; too little memory?") from None
+    return found
+
+
+def reckoned(
+    params: Params, tasks: Iterable[Task], paces: Mapping[Place, Pace], data: Mapping[str, Dataset]
+) -> dict[Task, float]:
+    """About how many seconds each task takes from its first seed to its last, alone on its threads."""
     found = {}
     for task in tasks:
         cell, settings = task.cell, params.trained(task.cell.backbone, task.cell.resolution)
-        try:
-            step, guided_step, look = pace[cell.backbone, cell.resolution].result()
-        except BrokenProcessPool:
-            where = f"{cell.backbone} at {cell.resolution} px"
-            raise BenchError(f"the process that tried a step of {where} was killed; too little memory?") from None
+        step, guided_step, look, _ = paces[cell.backbone, cell.resolution]
         trained, tested = _counts(params, task, data[cell.dataset])
         sweep = params.sweep_of(cell) if task.swept else None
         epochs = settings.epochs if sweep is None else sweep.epochs
@@ -74,7 +80,7 @@ def measure(params: Params, backbone: str, resolution: int) -> Pace:
     built, batch = build(backbone, resolution), params.trained(backbone, resolution).batch_size
     built.model.to(device).to(memory_format=torch.channels_last)
     plain, guided = (_step(built, resolution, batch, device, guided=guided) for guided in (False, True))
-    return Pace(plain, guided, _look(built, resolution, device))
+    return Pace(plain, guided, _look(built, resolution, device), peak_memory())
 
 
 def _trainings(params: Params, task: Task) -> int:
@@ -89,7 +95,12 @@ def _counts(params: Params, task: Task, data: Dataset) -> tuple[int, int]:
     settings = params.trained(task.cell.backbone, task.cell.resolution)
     trained = settings.train_images or len(data.train.labels)
     tested = len(data.validation.labels) if task.swept else settings.test_images or len(data.test.labels)
-    return trained, tested * (1 + len(CONDITIONS) if has_cue(task.cell.dataset) and not task.swept else 1)
+    return trained, tested if task.swept else tested_images(task.cell.dataset, tested)
+
+
+def tested_images(dataset: str, images: int) -> int:
+    """How many images are looked at, of so many test images: with cues, under every condition too."""
+    return images * (1 + len(CONDITIONS) if has_cue(dataset) else 1)
 
 
 def _step(backbone: Backbone, resolution: int, batch: int, device: torch.device, *, guided: bool) -> float:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from bench.errors import BenchError
-from bench.files import alone, written_aside
+from bench.files import alone, remove, written_aside
 from bench.params import Cell, Params, check_all
-from bench.run.provenance import changed, identity, sweep_identity
+from bench.run.provenance import changed, identity, processor, sweep_identity
+from bench.run.quickly import opened
 
 RUNS = Path("runs")
 
@@ -96,6 +97,13 @@ def _reasons(changes: list[Any]) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
+def elsewhere(params: Params, task: Task) -> str | None:
+    """On which processor, and perhaps GPU, a task was run that is another than this machine's; else None."""
+    recorded = task.recorded_by(params) or {}
+    made_on = recorded.get("processor")
+    return None if made_on in (None, processor()) else f"{made_on}; {recorded.get('device')}"
+
+
 def link(params: Params) -> None:
     """Put the pipeline beside the parameters: profiles/NAME/dvc.yaml is a link to the one at the root.
 
@@ -146,22 +154,71 @@ def record(params: Params, finished: Sequence[Task]) -> None:
         raise BenchError("not recorded; run them again:\n" + "\n".join(wrong))
 
 
+def restore(params: Params, missing: Sequence[Task]) -> list[Task]:
+    """Put back what DVC's run-cache has of the same parameters, data, code and versions, made here or elsewhere.
+
+    `dvc pull --run-cache` fetches what others have pushed. What is put back is still to be recorded.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import lock_repo
+    from dvc.stage.cache import RunCacheNotFoundError
+
+    if not missing:
+        return []
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    by_address = {task.address(params): task for task in missing}
+    pipeline = next(iter(by_address)).rpartition(":")[0] or "dvc.yaml"
+    found = []
+    with opened() as repo, lock_repo(repo):
+        for stage in repo.stage.load_file(pipeline):
+            if stage.addressing in by_address:
+                task = by_address[stage.addressing]
+                try:
+                    with _out_of_the_way(task.output(params)):
+                        repo.stage_cache.restore(stage, pull=True)
+                    found.append(task)
+                except RunCacheNotFoundError:
+                    pass
+                except (DvcException, OSError) as error:  # say, no network
+                    print(f"{task.name} is in DVC's run-cache, but {error}", file=sys.stderr, flush=True)
+    return [task for task in found if not changed(task.recorded_by(params) or {}, task.present(params))]
+
+
+@contextlib.contextmanager
+def _out_of_the_way(output: Path) -> Iterator[None]:
+    """Let DVC put an output where a stale one is, about which it would ask; back with that one if it does not."""
+    aside = RUNS / ".partial" / f"stale {output.name}"
+    if not output.exists():
+        yield
+        return
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    remove(aside)
+    output.replace(aside)
+    try:
+        yield
+    except BaseException:
+        remove(output)
+        aside.replace(output)
+        raise
+    remove(aside)
+
+
 def _commit(addresses: Sequence[str]) -> None:
     """What `dvc commit --force` does with these stages of one pipeline, but dvc.lock is parsed and written once.
 
     DVC's own command does so for each stage: for 66 cells 44 s, and 3 s here.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo, lock_repo
+    from dvc.repo import lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
     pipeline = addresses[0].rpartition(":")[0] or "dvc.yaml"
     try:
-        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        with opened() as repo, lock_repo(repo):
             stages = [stage for stage in repo.stage.load_file(pipeline) if stage.addressing in addresses]
             for stage in stages:
                 stage.save()
-                stage.commit()
+                stage.commit(relink=False)  # what is there may stay: DVC would copy it once more
             stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
     except DvcException as error:
         raise BenchError(f"dvc commit failed: {error}") from error
@@ -202,9 +259,16 @@ def _backup(params: Params) -> Path:
 
 def _status(params: Params) -> dict[str, list[Any]]:
     """`dvc status` of a profile's stages, by their address from the root."""
+    from dvc.exceptions import DvcException
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     pipeline = Path(params.params_file).parent / "dvc.yaml"
-    found: dict[str, list[Any]] = json.loads(_dvc("status", "--json", str(pipeline)))
-    return found
+    check_all()  # see `_dvc`
+    try:
+        with opened() as repo:
+            return repo.status(targets=[str(pipeline)])
+    except DvcException as error:
+        raise BenchError(f"dvc status failed: {error}") from error
 
 
 def _dvc(*arguments: str) -> str:

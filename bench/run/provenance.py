@@ -4,7 +4,10 @@ import functools
 import hashlib
 import json
 import platform
+import re
+import resource
 import subprocess
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -51,9 +54,27 @@ def folder(name: str, made_by: Identity) -> Path:
 
 def record(made_by: Identity, device: str, commit: str | None, seconds: list[Any]) -> dict[str, Any]:
     """provenance.json: what made the numbers, where and in how long; the wall-clock is here, not among the metrics."""
-    return made_by | {"commit": commit, "device": device, "platform": platform.platform(), "seconds": seconds}
+    made_on = {"device": device, "processor": processor(), "platform": platform.platform(), "memory": peak_memory()}
+    return made_by | {"commit": commit, **made_on, "seconds": seconds}
 
 
+def peak_memory() -> int:
+    """The most that this process has had so far, in bytes; without that of a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@functools.cache
+def processor() -> str:
+    """The model of this machine's processor: on another, the same cell may have other bits."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+@functools.cache
 def versions() -> dict[str, str]:
     """Of Python and the libraries that can change a number."""
     return {"python": platform.python_version()} | {p: version(p) for p in ("torch", "timm", "pytorch-msssim")}
@@ -61,11 +82,20 @@ def versions() -> dict[str, str]:
 
 def code_hash(places: Iterable[str] = CODE, root: Path = ROOT) -> str:
     """Of all modules in these directories, by their bytes; a place may also be one module."""
-    digest = hashlib.sha256()
+    modules = []
     for place in places:
         path = root / place
         for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(module.relative_to(root).as_posix().encode() + b"\0" + module.read_bytes())
+            about = module.stat()
+            modules.append((module, about.st_size, about.st_mtime_ns))
+    return _code_hash(tuple(modules), root)
+
+
+@functools.lru_cache
+def _code_hash(modules: tuple[tuple[Path, int, int], ...], root: Path) -> str:
+    digest = hashlib.sha256()
+    for module, _, _ in modules:
+        digest.update(module.relative_to(root).as_posix().encode() + b"\0" + module.read_bytes())
     return digest.hexdigest()
 
 

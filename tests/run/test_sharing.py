@@ -1,0 +1,95 @@
+"""Finished cells are shared: two clones split a small grid, a third gathers it without training."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+from typer.testing import CliRunner
+
+from bench.__main__ import app
+from bench.params import Params, load
+from bench.run import pipeline, provenance, runner
+from bench.run.cells import run_cell
+from bench.run.run import run
+from tests.tiny import tiny
+
+ROOT = Path(__file__).parents[2]
+LOSSES = ("ce", "prototype-l1", "prototype-l2", "rrr")
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """The repository with a grid of four cells and prepared data, and a remote beside it."""
+    folder = tmp_path_factory.mktemp("sharing") / "origin"
+    for name in ("batchcam", "bench"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/.gitignore", ".dvcignore", ".gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    (folder / ".dvc/config").write_text(
+        f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {folder}-remote\n"
+    )
+    shutil.copyfile(prepared / "digits.safetensors", folder / "data/digits.safetensors")
+    grid = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": list(LOSSES), "resolution": [12]}
+    grid["seeds"] = {"digits": {"simple_cnn": 1}}
+    content = tiny({"grid": grid}).model_dump(mode="json")
+    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the user's settings of DVC."""
+    for name in ("DVC_SITE_CACHE_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_GLOBAL_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "private" / name))
+
+
+@contextmanager
+def clone(origin: Path, folder: Path) -> Iterator[Params]:
+    """A copy with a cache of its own, as the current directory."""
+    shutil.copytree(origin, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(provenance, "ROOT", folder)
+        yield load(Path("params.yaml"))
+
+
+def test_two_clones_split_a_grid_and_a_third_gathers_it_without_training(
+    origin: Path, own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {}
+    for name, losses in (("first", LOSSES[:2]), ("second", LOSSES[2:])):
+        with clone(origin, tmp_path / name) as params, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(provenance, "processor", lambda name=name: f"the processor of {name}")
+            tasks = [task for task in pipeline.tasks(params) if task.cell.loss in losses]
+            for task in tasks:
+                run_cell(params, task.cell, task.output(params))
+                made[task] = (task.output(params) / "metrics.json").read_bytes()
+            pipeline.record(params, tasks)
+            with Repo() as repo:
+                repo.push(run_cache=True)
+
+    with clone(origin, tmp_path / "third") as params:
+        monkeypatch.setattr(pipeline, "prepare_data", lambda _: None)  # they are there
+        monkeypatch.setattr(runner, "train", None)
+        with Repo() as repo:
+            repo.pull(run_cache=True, allow_missing=True)
+        stale = pipeline.tasks(params)[0].output(params)
+        stale.mkdir(parents=True)
+        (stale / "metrics.json").write_text("of other parameters")
+        assert run(params, 1, None) == "tiny: all 4 cells are up to date"
+        assert {task: (task.output(params) / "metrics.json").read_bytes() for task in made} == made
+        monkeypatch.setattr(pipeline, "processor", lambda: "the processor of first")
+        lines = CliRunner().invoke(app, ["plan"]).stdout.splitlines()
+        assert lines[0] == "digits-simple_cnn-ce-12: ok"
+        assert lines[2].startswith(
+            "digits-simple_cnn-prototype-l2-12: ok (from another machine: the processor of second;"
+        )
