@@ -6,7 +6,7 @@ JOBS ?= 2
 PROFILE ?= quick
 FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
 
-.PHONY: repro test regress lock architectures error-rates docs test-faults test-oldest audit
+.PHONY: repro test regress lock architectures error-rates docs test-faults test-oldest audit test-slurm
 
 # `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
@@ -54,6 +54,10 @@ test-oldest:
 # Known vulnerabilities of what requirements.lock pins, from PyPI; what cannot be looked up is an error.
 audit:
 	uvx pip-audit --strict --disable-pip --requirement requirements.lock
+
+# Cells on a Slurm of one node, which it sets up; as root on Debian, half an hour.
+test-slurm: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m tests.slurm
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

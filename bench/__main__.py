@@ -90,13 +90,18 @@ def check() -> None:
 def plan(
     params: ParamsFile = Path("params.yaml"),
     *,
-    time: Annotated[bool, typer.Option("--time", help="Measure a few steps, and say how long the rest takes")] = False,
-    jobs: Annotated[int, typer.Option(help="Cells side by side, for --time", min=1)] = 2,
+    time: Annotated[bool, typer.Option("--time", help="Say what the rest costs here: time, memory and disk")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="The same on a cluster, by the cells that are here")] = False,
+    jobs: Annotated[int | None, typer.Option(help="Cells side by side", min=1)] = None,
 ) -> None:
     """Check a profile's parameters, and say of each cell and sweep whether it has to run, and why.
 
-    Reads: the parameters, dvc.lock and runs/PROFILE; with --time, the datasets. Writes: nothing; prints a line for
-    each: ok, missing, failed, stale (with what has changed), or finished but not recorded.
+    With --time a few steps are measured, and the sum is said: time, memory and disk. With --slurm the steps are those
+    that the provenance of earlier cells tells of, and only others are measured.
+
+    Reads: the parameters, dvc.lock and runs/PROFILE; with --time or --slurm, the datasets and all of runs/. Writes:
+    nothing; prints a line for each: ok, missing, failed, stale (with what has changed), or finished but not recorded;
+    and where it is so, that it comes from another machine.
     """
     from bench.params import load
     from bench.run import pipeline
@@ -104,31 +109,38 @@ def plan(
     checked = load(params)
     states = pipeline.states(checked)
     for task, state in states.items():
-        typer.echo(f"{task.name}: {state}")
+        other = pipeline.elsewhere(checked, task)
+        typer.echo(f"{task.name}: {state}{f' (from another machine: {other})' if other else ''}")
     to_do = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
     typer.echo(f"profile {checked.profile}: {len(states)} cells and sweeps, {len(to_do)} to train")
-    if time and to_do:
-        from bench.display import duration
-        from bench.run.estimate import seconds
+    if (time or slurm) and to_do:
+        from bench.run.cost import cost, described
         from bench.run.pool import here
+        from bench.run.run import JOBS
 
-        with here(jobs) as executor:
-            expected_s = seconds(checked, to_do, executor)
-        typer.echo(f"about {duration(sum(expected_s.values()) / jobs)} with {jobs} side by side")
+        with here(jobs or JOBS) as executor:
+            needed = cost(checked, to_do, executor, by_earlier=slurm)
+        typer.echo(described(needed, jobs if slurm else jobs or JOBS))
 
 
 @app.command()
 def run(
     params: ParamsFile = Path("params.yaml"),
-    jobs: Annotated[int, typer.Option(help="Cells side by side", min=1)] = 2,
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells side by side: 2; on Slurm, all it has room for", min=1)
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop", min=0)] = None,
     *,
     sweeps: Annotated[bool, typer.Option("--sweeps", help="The sweeps alone, to choose weights from")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="As jobs of a Slurm cluster: docs/cluster.md")] = False,
 ) -> None:
     """Train every cell and sweep of a profile that is missing or stale, the longest first, and record them in DVC.
 
     Datasets are prepared first. A cell that fails does not stop the others. Interrupted, at its time limit or killed, a
     run loses at most the seeds under way: the same command resumes. Two runs in one folder: the second waits.
+
+    With --slurm each is an element of a job array, with what the profile's `slurm` says. An interruption ends the
+    display alone: the jobs go on, and the same command takes them up again.
 
     Reads: the parameters and what `prepare` reads. Writes: data/, runs/PROFILE and the profile's dvc.lock.
     """
@@ -136,7 +148,7 @@ def run(
     from bench.run.run import run as run_all
 
     limit_s = None if time_limit is None else 60 * time_limit
-    typer.echo(run_all(load(params), jobs, limit_s, sweeps_alone=sweeps))
+    typer.echo(run_all(load(params), jobs, limit_s, sweeps_alone=sweeps, on_slurm=slurm))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from bench.errors import BenchError
 from bench.names import BACKBONES, WEIGHTLESS, BackboneName, DatasetName, DeviceName, LossName, PaperBackbone
 from bench.reading import read_mapping
+from bench.resources import Slurm
 from bench.validation import validated
 
 
@@ -172,6 +173,15 @@ class Params(_Section):
     sweep: Sweep
     control_sweep: Sweep
     timing: Timing
+    slurm: Slurm | None = None
+
+    @model_validator(mode="after")
+    def _jobs_are_possible(self) -> "Params":
+        if self.slurm is not None and self.device == "cuda" and self.slurm.gpus == 0:
+            raise ValueError("slurm.gpus must be at least 1: device is 'cuda'")
+        if self.slurm is not None and self.slurm.cpus is not None and self.slurm.cpus < self.threads:
+            raise ValueError(f"slurm.cpus {self.slurm.cpus} must be at least threads, {self.threads}")
+        return self
 
     @model_validator(mode="after")
     def _cells_are_possible(self) -> "Params":

@@ -35,8 +35,9 @@ ENTRIES = {
 #: are parameters; names; words for errors; renaming files; showing progress; what resumes and signs a cell; and what
 #: refuses one for which there is no memory.
 HARMLESS = {
-    *("bench", "bench.params", "bench.reading", "bench.validation", "bench.names", "bench.errors", "bench.files"),
-    *("bench.progress", "bench.display", "bench.run", "bench.run.cells", "bench.run.provenance", "bench.run.room"),
+    *("bench", "bench.params", "bench.reading", "bench.validation", "bench.resources", "bench.names", "bench.errors"),
+    *("bench.files", "bench.progress", "bench.display", "bench.run", "bench.run.cells", "bench.run.provenance"),
+    "bench.run.room",
 }
 #: The same of one stage alone. `time`: of bench/cell it names what a step runs, since a new metric must not cost an
 #: hour of timing. `prepare`: of batchcam it uses the checks of arguments, and the others come with the package.

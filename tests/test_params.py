@@ -124,6 +124,19 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
             set_at("training/resnet18/px23/epoch", 1),
             "training.resnet18.px23.epoch: unknown key; .*did you mean 'epochs'",
         ),
+        (set_at("slurm", {"time": "1:00"}), "slurm.time: input should be a valid integer, got '1:00'"),
+        (set_at("slurm", {"time": 60, "partion": "a"}), "slurm.partion: unknown key; .*did you mean 'partition'"),
+        (set_at("slurm", {"time": 60, "partition": "a; touch b"}), "slurm.partition: string should match pattern"),
+        (set_at("slurm", {"time": 60, "gpus": -1}), "slurm.gpus: input should be greater than or equal to 0"),
+        (set_at("slurm", {"time": 60, "memory": 0}), "slurm.memory: input should be greater than or equal to 1"),
+        (
+            lambda content: content.update(slurm={"time": 60}, device="cuda"),
+            "slurm.gpus must be at least 1: device is 'cuda'",
+        ),
+        (
+            lambda content: content.update(slurm={"time": 60, "cpus": 1}, threads=2),
+            "slurm.cpus 1 must be at least threads, 2",
+        ),
         (set_at("threads", True), "threads: input should be a valid integer, got True"),
         (set_at("grid/seeds/digits/resnet18", "6"), "grid.seeds.digits.resnet18: input should be a valid .*, got '6'"),
         (

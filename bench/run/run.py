@@ -2,21 +2,40 @@
 
 import sys
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from bench.display import duration
 from bench.errors import BenchError
 from bench.params import Params
 from bench.run import pipeline, pool
 
+if TYPE_CHECKING:
+    from bench.run.runner import Outcome
 
-def run(params: Params, jobs: int, time_limit_s: float | None, *, sweeps_alone: bool = False) -> str:
-    """Train what `pipeline.states` finds missing or stale, and record it; a sentence of what was done.
+#: Cells side by side at home, where nothing else is said.
+JOBS = 2
+
+
+def run(
+    params: Params,
+    jobs: int | None,
+    time_limit_s: float | None,
+    *,
+    sweeps_alone: bool = False,
+    on_slurm: bool = False,
+) -> str:
+    """Train what `pipeline.states` finds missing or stale, here or on Slurm, and record it; a sentence of what is done.
 
     Raises:
         BenchError: some cells failed, or were made while their code or data changed; all others are recorded.
         KeyboardInterrupt: it was interrupted; what had finished is recorded.
     """
     start = time.monotonic()
+    if on_slurm:
+        from bench.run import slurm
+
+        slurm.check(params)
     with pipeline.only_runner():
         if not all(task.output(params).exists() for task in pipeline.tasks(params)):
             pool.warm_up()
@@ -25,17 +44,21 @@ def run(params: Params, jobs: int, time_limit_s: float | None, *, sweeps_alone: 
         states = {task: state for task, state in pipeline.states(params).items() if task.swept or not sweeps_alone}
         to_record = [task for task, state in states.items() if state == pipeline.UNRECORDED]
         to_train = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
+        if restored := set(pipeline.restore(params, to_train)):
+            _say(f"{len(restored)} of {len(states)} were in DVC's run-cache")
+            to_record += restored
+            to_train = [task for task in to_train if task not in restored]
         if not to_train:
             pipeline.record(params, to_record)
             return f"{params.profile}: all {len(states)} {'sweeps' if sweeps_alone else 'cells'} are up to date"
 
-        from bench.run import estimate  # imports torch
-        from bench.run.runner import train
+        from bench.run.cost import cost, described  # imports torch
 
-        with pool.here(jobs) as executor:
-            expected_s = estimate.seconds(params, to_train, executor)
-        _say(f"{len(to_train)} of {len(states)} to train, about {duration(sum(expected_s.values()) / jobs)} for {jobs}")
-        outcome = train(params, expected_s, jobs, time_limit_s)
+        with pool.here(jobs or JOBS) as executor:
+            needed = cost(params, to_train, executor, by_earlier=on_slurm)
+        side = jobs if on_slurm else jobs or JOBS
+        _say(f"{len(to_train)} of {len(states)} to train, {described(needed, side)}")
+        outcome = _train(params, needed.seconds, jobs, time_limit_s, on_slurm=on_slurm)
         pipeline.record(params, [*to_record, *outcome.finished])
         left = len(to_train) - len(outcome.finished) - len(outcome.failed)
         if outcome.failed:
@@ -47,6 +70,28 @@ def run(params: Params, jobs: int, time_limit_s: float | None, *, sweeps_alone: 
         if outcome.cut_off:
             return f"{outcome.cut_off} after {took}: {left} left; the same command resumes"
         return f"{params.profile}: {len(outcome.finished)} trained in {took}"
+
+
+def _train(
+    params: Params,
+    expected_s: Mapping[pipeline.Task, float],
+    jobs: int | None,
+    time_limit_s: float | None,
+    *,
+    on_slurm: bool,
+) -> "Outcome":
+    """The tasks, here or on Slurm."""
+    from bench.run import cluster, runner
+
+    if on_slurm:
+        return cluster.train(params, expected_s, jobs, time_limit_s)
+    if held := cluster.in_hands(params, list(expected_s)):
+        where = cluster.folder(params)
+        raise BenchError(
+            f"{len(held)} cells are in Slurm's hands, such as {held[0].name}: --slurm takes them up again;"
+            f" if their jobs were cancelled, remove {where}"
+        )
+    return runner.train(params, expected_s, jobs or JOBS, time_limit_s)
 
 
 def _say(sentence: str) -> None:

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ def train(params: Params, expected_s: Mapping[Task, float], jobs: int, time_limi
     end = None if time_limit_s is None else time.monotonic() + time_limit_s
     with Display({task.name: seconds for task, seconds in expected_s.items()}, jobs) as display:
         try:
-            with _terminated_like_interrupted():
+            with terminated_like_interrupted():
                 _train(params, expected_s, jobs, outcome, display, end)
         except KeyboardInterrupt:
             outcome.cut_off = "interrupted"
@@ -77,7 +77,7 @@ def _train(
         for task in died:
             deaths[task] += 1
             if deaths[task] == DEATHS:
-                _fail(outcome, display, task, "its process was killed; too little memory?")
+                fail(outcome, display, task, "its process was killed; too little memory?")
 
 
 def _until_one_dies(
@@ -97,10 +97,10 @@ def _until_one_dies(
             raise TimeoutError
         done, pending = wait(pending, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-            return list(_running(notes, [futures[future] for future in (*done, *pending)]))
+            return list(progress(notes, [futures[future] for future in (*done, *pending)]))
         for future in done:
             _take_in(outcome, display, futures[future], future)
-        running = _running(notes, [futures[future] for future in pending])
+        running = progress(notes, [futures[future] for future in pending])
         display.running({task.name: state for task, state in running.items()})
     return []
 
@@ -111,12 +111,13 @@ def _take_in(outcome: Outcome, display: Display, task: Task, future: "Future[flo
         outcome.finished.append(task)
         display.done(task.name, future.result())
     elif isinstance(error, BenchError):
-        _fail(outcome, display, task, str(error))
+        fail(outcome, display, task, str(error))
     else:
-        _fail(outcome, display, task, f"{type(error).__name__}: {error}")
+        fail(outcome, display, task, f"{type(error).__name__}: {error}")
 
 
-def _fail(outcome: Outcome, display: Display, task: Task, sentence: str) -> None:
+def fail(outcome: Outcome, display: Display, task: Task, sentence: str) -> None:
+    """Note that a task has failed, and say why."""
     outcome.failed[task] = sentence
     display.failed(task.name, sentence)
 
@@ -133,19 +134,15 @@ def _notes(params: Params) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _running(notes: Path, tasks: Sequence[Task]) -> dict[Task, State]:
+def progress(notes: Path, tasks: Collection[Task]) -> dict[Task, State]:
     """The tasks that have begun, and how far they are."""
-    found = {}
-    for task in tasks:
-        try:
-            found[task] = State.from_json((notes / f"{task.name}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-    return found
+    there = {path.name for path in notes.glob("*.json")}  # of a thousand tasks few have begun
+    begun = {task: notes / f"{task.name}.json" for task in tasks if f"{task.name}.json" in there}
+    return {task: State.from_json(path.read_text(encoding="utf-8")) for task, path in begun.items()}
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """SIGTERM does what Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,23 @@
+"""The section `slurm` of params.yaml: what each job gets from a cluster."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: What may stand in a job's options: the names that Slurm gives to things.
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,&|-]*$", max_length=200, strict=True)]
+
+
+class Slurm(BaseModel):
+    """What each job gets; numbers do not depend on it, beyond the kind of processor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: Annotated[int, Field(ge=1, le=60 * 24 * 365, strict=True)]  # minutes, after which it is requeued
+    gpus: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
+    cpus: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None  # none: as many as `threads`
+    memory: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None  # GB; none: the partition's own
+    partition: _Word | None = None
+    account: _Word | None = None
+    qos: _Word | None = None
+    constraint: _Word | None = None  # such as a kind of processor: bits differ between them
