@@ -204,6 +204,7 @@ class _Watch:
         self._asked = time.monotonic()
         queued = slurm.queue()
         if queued is None:
+            self._ran = time.monotonic()
             self._tell("Slurm's controller does not answer; the jobs go on without it")
             return
         states = {task: queued.get(str(entry.job)) for task, entry in self._book.items()}
