@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -65,6 +65,7 @@ def test_a_table_sorts_by_its_numbers_with_keys_alone(page: Page) -> None:
     before = column(table, 6)
     table.locator("th").nth(5).get_by_role("button", name="Toggle ordering").focus()
     page.keyboard.press("Enter")
+    expect(table.locator("th").nth(5)).to_have_attribute("aria-sort", "ascending")  # waits for it
     numbers = [float(text.split()[0].replace("−", "-")) for text in column(table, 6)]
     assert numbers == sorted(numbers)
     assert column(table, 6) != before
