@@ -123,6 +123,12 @@ PAPER_LOSSES = tuple(loss.name for loss in LOSSES.values() if loss.group == "pap
 WEIGHTLESS = tuple(loss.name for loss in LOSSES.values() if not loss.weighted)
 MASKED = tuple(loss.name for loss in LOSSES.values() if loss.masked)
 
+
+def kind_of(loss: str) -> str:
+    """Which of the paper's two regularisers a loss of the paper has: `prototype` or `batchcam`."""
+    return loss.partition("-")[0]
+
+
 # --- Metrics: bench/cell/evaluation.py and saliency.py measure them; the order is that of cells.csv ------------------
 
 

@@ -10,12 +10,25 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bench.errors import BenchError
-from bench.names import BACKBONES, WEIGHTLESS, BackboneName, DatasetName, DeviceName, LossName, PaperBackbone
+from bench.names import WEIGHTLESS, BackboneName, DatasetName, DeviceName, LossName
 from bench.reading import read_mapping
 from bench.resources import Slurm
+from bench.sections import (
+    Count,
+    NotNegative,
+    Picked,
+    Positive,
+    Resolutions,
+    Section,
+    Threads,
+    Timing,
+    check_resolutions,
+    need,
+    unique,
+)
 from bench.validation import validated
 
 
@@ -33,34 +46,13 @@ class Cell(NamedTuple):
         return f"{self.dataset}-{self.backbone}-{self.loss}-{self.resolution}"
 
 
-def _unique(values: list[Any]) -> list[Any]:
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise ValueError(f"{twice[0]!r} appears twice")
-    return values
-
-
-class _Section(BaseModel):
-    # Strict: no number is what merely can be read as one, such as `true` or "6".
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-# The upper bounds are beyond all sense, and below what hangs, overflows or takes the machine down.
-_Count = Annotated[int, Field(ge=1, le=1_000_000)]
-_Threads = Annotated[int, Field(ge=1, le=1_024)]
-_Pixels = Annotated[int, Field(ge=1, le=2_048)]  # whether a cell fits into memory: bench/run/room.py
-_Positive = Annotated[float, Field(gt=0, le=1e9)]
-_NotNegative = Annotated[float, Field(ge=0, le=1e9)]
-_Resolutions = Annotated[list[_Pixels], Field(max_length=100), AfterValidator(_unique)]
-
-
-class Grid(_Section):
+class Grid(Section):
     """Every combination of the four lists is a cell; where one is empty, there is none."""
 
-    dataset: Annotated[list[DatasetName], AfterValidator(_unique)]
-    backbone: Annotated[list[BackboneName], AfterValidator(_unique)]
-    loss: Annotated[list[LossName], AfterValidator(_unique)]
-    resolution: _Resolutions
+    dataset: Annotated[list[DatasetName], AfterValidator(unique)]
+    backbone: Annotated[list[BackboneName], AfterValidator(unique)]
+    loss: Annotated[list[LossName], AfterValidator(unique)]
+    resolution: Resolutions
 
     def cells(self) -> list[Cell]:
         """In the order of the lists."""
@@ -75,26 +67,26 @@ class Grid(_Section):
 class Cells(Grid):
     """Cells to train and test."""
 
-    seeds: dict[DatasetName, dict[BackboneName, _Count]]  # how many of each
+    seeds: dict[DatasetName, dict[BackboneName, Count]]  # how many of each
 
 
 class Sweep(Grid):
     """Which cells are trained with several weights and tried on the validation split; the same budget for each loss."""
 
-    weights: Annotated[list[_Positive], Field(max_length=100), AfterValidator(_unique)]
-    seeds: _Count
-    epochs: _Count
+    weights: Annotated[list[Positive], Field(max_length=100), AfterValidator(unique)]
+    seeds: Count
+    epochs: Count
 
 
-class Training(_Section):
+class Training(Section):
     """How a backbone is trained and tested at a resolution, the same for every loss. None: all images of the split."""
 
-    train_images: _Count | None
-    test_images: _Count | None
-    epochs: _Count
-    batch_size: Annotated[_Count, Field(ge=2)]
-    learning_rate: _Positive
-    weight_decay: _NotNegative
+    train_images: Count | None
+    test_images: Count | None
+    epochs: Count
+    batch_size: Annotated[Count, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative
 
     @model_validator(mode="after")
     def _batch_fits(self) -> "Training":
@@ -103,73 +95,33 @@ class Training(_Section):
         return self
 
 
-_Counts = Annotated[list[_Count], Field(min_length=1, max_length=100), AfterValidator(_unique)]
-_Size = Annotated[str, Field(pattern=r"^px[1-9][0-9]{0,3}$")]  # not a number: DVC finds keys by their text
-
-
-class Growth(_Section):
-    """Along which lines the cost of a map is followed; the first of each list is where the others are varied from."""
-
-    backbone: PaperBackbone
-    batch: _Counts
-    resolution: Annotated[_Resolutions, Field(min_length=1)]
-    classes: _Counts
-
-
-class Timing(_Section):
-    """What the stage `time` measures."""
-
-    devices: Annotated[list[DeviceName], AfterValidator(_unique)]  # none: nothing is timed, and nothing else is needed
-    threads: _Threads = 1
-    seconds: Annotated[float, Field(gt=0, le=3_600)] = 1  # how long a group is repeated, in between 6 and 30 rounds
-    backbone: Annotated[list[PaperBackbone], AfterValidator(_unique)] = []
-    resolution: _Resolutions = []
-    batch: dict[DeviceName, _Counts] = {}  # of the maps at inference
-    step_batch: Annotated[_Count, Field(ge=2)] = 2  # of the training step
-    growth: Growth | None = None
-
-    @model_validator(mode="after")
-    def _can_run(self) -> "Timing":
-        absent = [key for key in type(self).model_fields if key not in self.model_fields_set]
-        if self.devices and absent:
-            raise ValueError(f"timing.{absent[0]} is missing, but timing.devices has {self.devices[0]!r}")
-        _need("batch", self.batch, self.devices, "timing.devices has")
-        wanted = [(backbone, self.resolution) for backbone in self.backbone]
-        if self.growth is not None:
-            wanted.append((self.growth.backbone, self.growth.resolution))
-        for backbone, resolutions in wanted:
-            _check_resolutions(backbone, resolutions)
-        return self
-
-    def settings(self, device: DeviceName) -> dict[str, Any]:
-        """What the timings of a device depend on; dvc.yaml names the same keys."""
-        content = self.model_dump(exclude={"devices"})
-        return content | {"batch": self.batch[device]}
-
-
 #: The parts of the parameters that name cells, and the stage of each in dvc.yaml.
 _SECTIONS = {"grid": "cell", "controls": "control", "decoys": "decoy", "doses": "dose", "networks": "network"}
 #: The same of those that try weights.
 _SWEEPS = {"sweep": "sweep", "control_sweep": "control_sweep"}
 
 
-class Params(_Section):
+_Size = Annotated[str, Field(pattern=r"^px[1-9][0-9]{0,3}$")]  # not a number: DVC finds keys by their text
+
+
+class Params(Section):
     """One profile."""
 
     profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
     params_file: str  # this file, as seen from the root
     device: DeviceName
-    threads: _Threads  # of each cell; another number gives other bits
+    threads: Threads  # of each cell; another number gives other bits
     save_weights: bool
     grid: Cells  # what the paper's tables are made of
     controls: Cells
     decoys: Cells
     doses: Cells
     networks: Cells
-    road: dict[BackboneName, _Resolutions]  # resolutions at which it is measured
+    road: dict[BackboneName, Resolutions]  # resolutions at which it is measured
     training: dict[BackboneName, dict[_Size, Training]]
-    weights: dict[DatasetName, dict[LossName, _NotNegative]]  # of each regulariser; ce has none: 0
+    weights: dict[DatasetName, dict[LossName, NotNegative]]  # of each regulariser; ce has none: 0
+    picked: dict[DatasetName, Picked]  # where the profile tries no weights itself: the best of each kind, better first
     sweep: Sweep
     control_sweep: Sweep
     timing: Timing
@@ -192,15 +144,15 @@ class Params(_Section):
             twice = [cell for cell, count in Counter(named).items() if count > 1]
             if twice:
                 raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(names)}")
-        _need("road", self.road, [cell.backbone for cell in cells], "the grid has")
-        _need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")
+        need("road", self.road, [cell.backbone for cell in cells], "the grid has")
+        need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")
         for cell in cells:
-            _need(f"weights.{cell.dataset}", self.weights[cell.dataset], [cell.loss], "the grid has")
+            need(f"weights.{cell.dataset}", self.weights[cell.dataset], [cell.loss], "the grid has")
         for name, section in self.sections().items():
             for cell in section.cells():
-                _need(f"{name}.seeds", section.seeds, [cell.dataset], f"{name}.dataset has")
+                need(f"{name}.seeds", section.seeds, [cell.dataset], f"{name}.dataset has")
                 seeds = section.seeds[cell.dataset]
-                _need(f"{name}.seeds.{cell.dataset}", seeds, [cell.backbone], f"{name}.backbone has")
+                need(f"{name}.seeds.{cell.dataset}", seeds, [cell.backbone], f"{name}.backbone has")
         return self
 
     @model_validator(mode="after")
@@ -209,6 +161,9 @@ class Params(_Section):
             for loss in WEIGHTLESS:
                 if weights.get(loss, 0) != 0:
                     raise ValueError(f"weights.{dataset}.{loss} must be 0: {loss} has none")
+        for cell in self.swept():
+            if cell.dataset in self.picked:
+                raise ValueError(f"picked.{cell.dataset}: the sweeps of this profile pick, leave it out")
         for name, sweep in self.sweeps().items():
             if sweep.cells() and not sweep.weights:
                 raise ValueError(f"{name}.weights is empty, but {name} has cells: name the weights to try")
@@ -218,10 +173,10 @@ class Params(_Section):
     def _resolutions_are_possible(self) -> "Params":
         for name, section in [*self.sections().items(), *self.sweeps().items()]:
             for backbone in section.backbone:
-                _check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
+                check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
         for cell in [*self.cells(), *self.swept()]:
-            _need("training", self.training, [cell.backbone], "the grid has")
-            _need(f"training.{cell.backbone}", self.training[cell.backbone], [f"px{cell.resolution}"], "the grid has")
+            need("training", self.training, [cell.backbone], "the grid has")
+            need(f"training.{cell.backbone}", self.training[cell.backbone], [f"px{cell.resolution}"], "the grid has")
         return self
 
     def address(self, cell: Cell) -> str:
@@ -341,19 +296,6 @@ class Params(_Section):
     def results(self) -> Path:
         """Where tables and figures go, from the root."""
         return Path("results", self.profile)
-
-
-def _need(section: str, given: Mapping[Any, object], names: Sequence[Any], who: str) -> None:
-    missing = [name for name in names if name not in given]
-    if missing:
-        raise ValueError(f"{section}.{missing[0]} is missing, but {who} {missing[0]!r}")
-
-
-def _check_resolutions(backbone: BackboneName, resolutions: list[int], where: str = "") -> None:
-    least = BACKBONES[backbone].least_resolution
-    for resolution in resolutions:
-        if resolution < least:
-            raise ValueError(f"{where}{backbone} needs at least {least} px, got {resolution}")
 
 
 def load(path: Path, root: Path = Path()) -> Params:

@@ -35,7 +35,16 @@ ENTRIES = {
 #: are parameters; names; words for errors; renaming files; showing progress; what resumes and signs a cell; and what
 #: refuses one for which there is no memory.
 HARMLESS = {
-    *("bench", "bench.params", "bench.reading", "bench.validation", "bench.resources", "bench.names", "bench.errors"),
+    *(
+        "bench",
+        "bench.params",
+        "bench.reading",
+        "bench.validation",
+        "bench.sections",
+        "bench.resources",
+        "bench.names",
+        "bench.errors",
+    ),
     *("bench.files", "bench.progress", "bench.display", "bench.run", "bench.run.cells", "bench.run.provenance"),
     "bench.run.room",
 }

@@ -109,6 +109,15 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
             lambda content: content.update(dict.fromkeys(SECTIONS, NO_CELLS)),
             "there is no cell: grid, controls, decoys, ",
         ),
+        (set_at("picked", {"digits": ["ce"]}), "picked.digits: ce is not a loss of the paper with a regulariser"),
+        (
+            set_at("picked", {"digits": ["prototype-l1", "prototype-l2"]}),
+            "picked.digits: prototype-l1 and prototype-l2 are of one kind",
+        ),
+        (
+            lambda content: content.update(sweep=SWEEP, picked={"digits": ["prototype-l1"]}),
+            "picked.digits: the sweeps of this profile pick",
+        ),
         (
             set_at("sweep", SWEEP | {"weights": []}),
             "sweep.weights is empty, but sweep has cells",

@@ -179,7 +179,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with a profile of two cells, one with decoys and a sweep, after `dvc repro`."""
+    """A copy of the repository with a profile of two cells, one with decoys and a sweep, after both commands."""
     folder = tmp_path_factory.mktemp("finished") / "repository"
     for name in ("batchcam", "bench", ".dvc/plots"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -205,8 +205,9 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.chdir(folder)
+        subprocess.run([sys.executable, "-m", "bench", "run", "--jobs", "1"], check=True)  # as `make repro` does
         ran = repro()
-    assert sorted(ran[:-3]) == sorted([*PREPARE, BOUNDS, CE, SSIM, RRR, SWEEP, TIME])
+    assert sorted(ran[:-3]) == sorted([BOUNDS, TIME])  # DVC alone trains a cell in a test below
     assert ran[-3:] == [*GATHER]
     return folder
 

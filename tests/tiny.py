@@ -27,7 +27,7 @@ def tiny(changes: dict[str, Any]) -> Params:
     settings |= {"learning_rate": 3e-3, "weight_decay": 0.05}
     settings |= {key: value for key, value in changes.items() if key in settings}
     content: dict[str, Any] = {"profile": "tiny", "root": ".", "params_file": "params.yaml", "device": "cpu"}
-    content |= {"threads": 1, "save_weights": False, "road": {name: [] for name in BACKBONES}}
+    content |= {"picked": {}, "threads": 1, "save_weights": False, "road": {name: [] for name in BACKBONES}}
     content["grid"] = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": ["ce"], "resolution": [12]}
     content["grid"]["seeds"] = seeds(changes.pop("seeds"))
     content |= dict.fromkeys(OTHERS, NO_CELLS)

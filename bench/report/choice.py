@@ -8,6 +8,7 @@ import math
 
 import pandas as pd
 
+from bench.names import kind_of
 from bench.report.claims.rules import Rules
 from bench.report.frames import groups, records
 from bench.report.results import SETTING
@@ -48,17 +49,23 @@ def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     return pd.DataFrame(chosen, columns=COLUMNS)
 
 
-def picked(swept: pd.DataFrame, chosen: pd.DataFrame, rules: Rules) -> dict[tuple[str, str, int], str]:
-    """By setting, the loss of the family whose maps are nearest the prototypes on the validation split, at its weight.
+def picked(swept: pd.DataFrame, chosen: pd.DataFrame, rules: Rules) -> dict[tuple[str, str, int], list[str]]:
+    """By setting, of either kind of loss the one whose maps are nearest the prototypes on the validation split.
 
-    Of those whose weight costs no accuracy, by the mean SSIM over seeds; where none is so, of all.
+    Each at its weight: first those whose weight costs no accuracy, and of these by the mean SSIM over seeds. The better
+    kind stands first; its loss is "the method" of the setting.
     """
     found = {}
     tried = swept.groupby([*SETTING, "loss", "weight"])["ssim"].mean()
     for key, here in groups(chosen[chosen["loss"].isin(rules.family)], SETTING):
-        eligible = here[here["competitive"]] if here["competitive"].any() else here
-        reached = {row["loss"]: tried.get((*key, row["loss"], row["weight"]), math.nan) for row in records(eligible)}
-        best = pd.Series(reached, dtype=float).dropna()
-        if len(best):
-            found[key] = str(best.idxmax())
+        reached = {
+            row["loss"]: (row["competitive"], ssim)
+            for row in records(here)
+            if not math.isnan(ssim := tried.get((*key, row["loss"], row["weight"]), math.nan))
+        }
+        best: dict[str, str] = {}
+        for loss in sorted(reached, key=reached.__getitem__, reverse=True):
+            best.setdefault(kind_of(loss), loss)
+        if best:
+            found[key] = [*best.values()]
     return found

@@ -22,6 +22,7 @@ from bench.params import Cell, Params
 from bench.report import (
     captions,
     figures,
+    headlines,
     paper_tables,
     path_figures,
     shortcut_figures,
@@ -90,8 +91,7 @@ def report(params_path: Path) -> None:
             for name, figure in _figures(results):
                 save(name, figure)
                 names.append(name)
-            picks = picked(results.swept, choose(results.swept, RULES), RULES)
-            method = {Setting(*setting): loss for setting, loss in picks.items()}
+            method = {setting: losses[0] for setting, losses in _picked(results).items()}
             verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
             for name, title, rows in effects.effects(verdicts, RULES):
                 save(name, forest(rows, title, "margin of what counts as competitive"))
@@ -104,9 +104,21 @@ def report(params_path: Path) -> None:
         page.write_text(_page(results, made, names, claims.overview(verdicts)), "utf-8", newline="\n")
 
 
+def _picked(results: Results) -> dict[Setting, list[str]]:
+    """The loss of each kind that validation picked, the better first: by the profile's own sweeps, or elsewhere."""
+    elsewhere = results.profile.picked
+    settings = [Setting(*key) for key, _ in groups(results.cells, SETTING)]
+    own = picked(results.swept, choose(results.swept, RULES), RULES)
+    found = {setting: elsewhere[setting.dataset] for setting in settings if setting.dataset in elsewhere}
+    return found | {Setting(*key): losses for key, losses in own.items()}
+
+
 def _tables(results: Results) -> Iterator[Table]:
     """All tables of the profile; those of what was not measured are left out."""
     if results.trained:
+        headline = headlines.headline(results.cells, _picked(results))
+        if headline is not None:
+            yield headline
         compared = results.cells[_beside_the_papers(results.cells)]
         if len(compared):
             yield paper_tables.compared(compared, results.bounds, results.profile)

@@ -58,10 +58,11 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
 
 def _texts(by_loss: Mapping[str, pd.DataFrame], metric: Metric, seeds: int) -> dict[str, str]:
     """Each mean with its interval, and the number of seeds where it is not the row's; or why there is none."""
-    found = {loss: _mean(cell, metric) for loss, cell in by_loss.items()}
+    found = {loss: mean_of(cell, metric) for loss, cell in by_loss.items()}
     best = _best({loss: one.interval for loss, one in found.items() if one.n}, metric)
     return {
-        loss: (_text(one, metric, seeds) if one.n else absence(by_loss[loss]) or NONE) + (BEST if loss in best else "")
+        loss: (text_of(one, metric, seeds) if one.n else absence(by_loss[loss]) or NONE)
+        + (BEST if loss in best else "")
         for loss, one in found.items()
     }
 
@@ -76,13 +77,13 @@ def _best(known: Mapping[str, Interval], metric: Metric) -> set[str]:
     return {loss for loss, one in judged.items() if best.low <= one.mean <= best.high}
 
 
-def _mean(cell: pd.DataFrame, metric: Metric) -> Mean:
+def mean_of(cell: pd.DataFrame, metric: Metric) -> Mean:
     """In the metric's unit."""
     ((found, n),) = means(cell, [metric.name])
     return Mean(Interval(*(metric.factor * value for value in found)), n)
 
 
-def _text(one: Mean, metric: Metric, seeds: int) -> str:
+def text_of(one: Mean, metric: Metric, seeds: int) -> str:
     """97.22 ± 0.31 (n=4)."""
     digits, (interval, n) = metric.decimals, one
     spread = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.{digits}f}"
@@ -120,7 +121,7 @@ def _usual(cells: pd.DataFrame, profile: Params) -> list[str]:
         if (dataset, backbone) not in paper.USUAL:
             continue
         known = True
-        (reached, n), (low, high) = _mean(here, METRICS["accuracy"]), paper.USUAL[dataset, backbone]
+        (reached, n), (low, high) = mean_of(here, METRICS["accuracy"]), paper.USUAL[dataset, backbone]
         if n and not low <= reached.mean <= high:
             settings = profile.trained(backbone, resolution)
             images = "all images" if settings.train_images is None else f"{settings.train_images:,} images"

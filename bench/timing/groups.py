@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.cell import backbones
 from bench.cell.data import NUM_CLASSES
 from bench.names import BackboneName, DeviceName
-from bench.params import Timing
+from bench.sections import Timing
 
 Kind = Literal["maps", "step", "growth"]
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from bench.report.choice import choose
+from bench.report.choice import choose, picked
 from bench.report.claims.rules import RULES
 from bench.report.frames import having, records
 from tests.report.collected import chosen, swept
@@ -49,3 +49,33 @@ def test_without_a_baseline_nothing_competes() -> None:
     found = choose(swept().query("loss != 'ce'"), RULES)
     assert not found["competitive"].any()
     assert found["weight"].tolist() == [0.1] * 3
+
+
+def of(loss: str, accuracy: float, ssim: float, weight: float = 1) -> dict[str, object]:
+    """One training of a sweep."""
+    setting = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
+    return setting | {"loss": loss, "weight": weight, "accuracy": accuracy, "objective": 1 - ssim, "ssim": ssim}
+
+
+def test_of_each_kind_the_nearest_maps_that_cost_no_accuracy_are_picked_and_the_better_kind_stands_first() -> None:
+    tried = pd.DataFrame(
+        [
+            *(of("ce", accuracy, 0.1, 0) for accuracy in (0.90, 0.92)),
+            of("prototype-l1", 0.95, 0.3),
+            of("prototype-l2", 0.95, 0.4),
+            of("prototype-ssim", 0.80, 0.9),  # costs accuracy
+            of("batchcam-l1", 0.95, 0.5),
+            of("permuted-ssim", 0.95, 0.8),  # a control
+        ]
+    )
+    setting = ("digits", "simple_cnn", 23)
+    assert picked(tried, choose(tried, RULES), RULES) == {setting: ["batchcam-l1", "prototype-l2"]}
+    # A kind whose weights all cost accuracy stands behind one that has a weight that costs none.
+    dear = tried[tried["loss"] != "batchcam-l1"]
+    dear = pd.concat([dear, pd.DataFrame([of("batchcam-l2", 0.7, 0.95)])])
+    assert picked(dear, choose(dear, RULES), RULES) == {setting: ["prototype-l2", "batchcam-l2"]}
+
+
+def test_nothing_is_picked_where_nothing_was_tried() -> None:
+    nothing = swept().iloc[:0]
+    assert picked(nothing, choose(nothing, RULES), RULES) == {}

@@ -53,7 +53,13 @@ class Display:
         self.log = project.with_name(f"{project.name}.log")
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=project, env=environment(private), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=project,
+                env=environment(private),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
             )
 
     def ended(self) -> int:
@@ -71,7 +77,7 @@ def until(what: Callable[[], bool], seconds: float = 300) -> None:
     while not what():
         if time.monotonic() > end:
             raise TimeoutError(what)
-        time.sleep(0.05)
+        time.sleep(0.002)  # shorter than a submission takes
 
 
 def jobs_of(project: Path) -> dict[int, Path]:

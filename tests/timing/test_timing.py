@@ -14,7 +14,8 @@ import torch
 
 import batchcam
 from bench.names import CE_STEP, FORWARD, OUTPUT_TOLERANCE, STEPS
-from bench.params import Timing, load
+from bench.params import load
+from bench.sections import Timing
 from bench.timing import inference, interleave, measure, training
 from bench.timing.groups import Group, Scene, groups, scene
 from bench.timing.interleave import Call, Seconds, Stopwatch

@@ -1,0 +1,54 @@
+"""The paper's tables in one: what is compared, where, and nothing missing without a word."""
+
+import pandas as pd
+
+from bench.report.claims.evidence import Setting
+from bench.report.headlines import headline
+from bench.report.rendering import latex, markdown
+from tests.report.collected import rows
+
+HERE = Setting("digits", "resnet18", 23)
+PICKED = {HERE: ["batchcam-l2", "prototype-l1"]}
+
+
+def cells(**statuses: list[str]) -> pd.DataFrame:
+    """Three seeds of three losses, with accuracies of .92, .93 and .94, and one that nobody picked."""
+    losses = ("ce", "prototype-l1", "prototype-l2", "batchcam-l2")
+    return pd.DataFrame([row for loss in losses for row in rows(loss, statuses.get(loss, ["ok"] * 3))])
+
+
+def test_a_row_has_accuracy_and_ssim_of_ce_and_of_what_was_picked_of_each_kind() -> None:
+    better = cells()
+    better.loc[better["loss"] == "prototype-l1", "accuracy"] += 0.01
+    table = headline(better, PICKED)
+    assert table is not None
+    (row,) = table.blocks[0].cells.to_dict("records")
+    assert (row["dataset"], row["backbone"], row["px"], row["n"]) == ("digits", "ResNet-18", "23", "3")
+    accuracies = [row[f"accuracy, %: {kind}"] for kind in ("ce", "Prototype", "Batch-CAM")]
+    assert accuracies == ["93.00 ± 2.48", "94.00 ± 2.48", "93.00 ± 2.48"]
+    assert row["SSIM: ce"] == row["SSIM: Batch-CAM"] != "–"
+    assert "batchcam-l2 and prototype-l1 on digits" in table.notes[0]
+    assert set(table.tidy["loss"]) == {"ce", "prototype-l1", "batchcam-l2"}
+    assert "Prototype" in markdown(table)
+    assert "Prototype" in latex(table)
+
+
+def test_a_kind_that_was_not_picked_has_no_number_and_one_that_failed_says_so() -> None:
+    failed = cells(**{"batchcam-l2": ["failed: NaN"] * 3})
+    table = headline(failed, {HERE: ["batchcam-l2"]})
+    assert table is not None
+    (row,) = table.blocks[0].cells.to_dict("records")
+    assert (row["accuracy, %: Prototype"], row["accuracy, %: Batch-CAM"]) == ("–", "failed")
+    assert any("failed: NaN" in note for note in table.notes)
+
+
+def test_fewer_seeds_are_counted() -> None:
+    table = headline(cells(**{"ce": ["ok", "missing", "missing"]}), PICKED)
+    assert table is not None
+    assert table.blocks[0].cells.iloc[0]["accuracy, %: ce"] == "92.00 (n=1 of 3)"
+
+
+def test_settings_with_cues_or_without_a_pick_have_no_row() -> None:
+    assert headline(cells(), {}) is None
+    decoyed = cells().assign(dataset="decoy_digits")
+    assert headline(decoyed, {HERE._replace(dataset="decoy_digits"): ["prototype-l1"]}) is None
