@@ -37,6 +37,10 @@ DATASETS = {
 }
 
 
+#: How many images their validation splits have (bench/prepare/sources.json).
+VALIDATION = {"digits": 180, "mnist": 5_000, "fashion_mnist": 5_000}
+
+
 def base(dataset: str) -> str:
     """The dataset whose images a dataset has: itself, where it has no cue."""
     return DATASETS[dataset].base or dataset

@@ -8,7 +8,7 @@ import math
 
 import pandas as pd
 
-from bench.names import kind_of
+from bench.names import VALIDATION, base, kind_of
 from bench.report.claims.rules import Rules
 from bench.report.frames import groups, records
 from bench.report.results import SETTING
@@ -19,9 +19,9 @@ COLUMNS = [*SETTING, "loss", "weight", "accuracy", "competitive"]
 def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """For each loss of a sweep, the weight that brings its own regulariser lowest among those that cost no accuracy.
 
-    A weight costs none where its mean validation accuracy over seeds is at least that of the baseline less one standard
-    error of the baseline's. Where no weight is so, the least one is taken; where a loss has no regulariser to look at,
-    the largest that is so. A weight at which a training failed is not chosen.
+    A weight costs none where its mean validation accuracy over seeds is at least that of the baseline less one
+    `standard_error` of the baseline's. Where no weight is so, the least one is taken; where a loss has no regulariser
+    to look at, the largest that is so. A weight at which a training failed is not chosen.
 
     Args:
         swept: sweep.csv.
@@ -34,7 +34,7 @@ def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     chosen = []
     for key, here in groups(swept, SETTING):
         baseline = here.loc[here["loss"] == rules.baseline, "accuracy"]
-        least = baseline.mean() - baseline.std() / math.sqrt(max(1, baseline.count()))
+        least = baseline.mean() - standard_error(baseline, str(key[0]))
         for (loss,), tried in groups(here[here["loss"] != rules.baseline], ["loss"]):
             by_weight = tried.groupby("weight")[["accuracy", "objective"]]
             means = by_weight.mean().where(by_weight.count().eq(tried.groupby("weight").size(), axis=0))
@@ -47,6 +47,17 @@ def choose(swept: pd.DataFrame, rules: Rules) -> pd.DataFrame:
             found = (loss, weight, means["accuracy"].get(weight), not good.empty)
             chosen.append((*key, *found))
     return pd.DataFrame(chosen, columns=COLUMNS)
+
+
+def standard_error(accuracies: pd.Series, dataset: str) -> float:
+    """Of a mean validation accuracy ā over n seeds: √(s² / n + ā (1 − ā) / m), with m validation images.
+
+    As in Breiman et al. it holds what other images would have changed: all seeds are tried on the same ones, so their
+    standard deviation s knows nothing of that. Of a single seed s counts as 0; NaN where there is none.
+    """
+    mean, n = accuracies.mean(), accuracies.count()
+    variance = accuracies.var() if n > 1 else 0.0
+    return math.sqrt(variance / n + mean * (1 - mean) / VALIDATION[base(dataset)]) if n else math.nan
 
 
 def picked(swept: pd.DataFrame, chosen: pd.DataFrame, rules: Rules) -> dict[tuple[str, str, int], list[str]]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.names import LOSSES, METRICS, shown
+from bench.report.choice import standard_error
 from bench.report.drawing import BASELINE, GROUPS, REFERENCE, course, group_keys, losses_of, multiples, upright
 from bench.report.frames import having, records
 from bench.statistics import Interval, mean_interval
@@ -31,7 +32,7 @@ _FAILED: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 5, "col
 
 
 class _Baseline(NamedTuple):
-    """Its validation accuracy over seeds, in %: mean and standard error, NaN where it was not trained."""
+    """Its validation accuracy in %: mean over seeds and standard error, NaN where it was not trained."""
 
     mean: float
     error: float
@@ -45,7 +46,7 @@ def path(swept: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
         chosen: what `bench.report.choice.choose` makes of it.
     """
     losses = [loss for loss in losses_of(swept) if loss != BASELINE] or losses_of(swept)
-    baseline = _baseline(having(swept, loss=BASELINE))
+    baseline = _baseline(having(swept, loss=BASELINE)["accuracy"].dropna(), swept["dataset"].iloc[0])
     accuracies = {loss: _by_weight(having(swept, loss=loss), "accuracy", _FACTOR) for loss in losses}
     scale = _scale(baseline, accuracies.values())
     weights = sorted(set(swept["weight"].dropna()) - {0.0})
@@ -76,9 +77,8 @@ def path(swept: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
     return figure
 
 
-def _baseline(cells: pd.DataFrame) -> _Baseline:
-    values = cells["accuracy"].dropna() * _FACTOR
-    return _Baseline(values.mean(), values.std() / math.sqrt(len(values)) if len(values) > 1 else 0.0)
+def _baseline(accuracies: pd.Series, dataset: str) -> _Baseline:
+    return _Baseline(_FACTOR * accuracies.mean(), _FACTOR * standard_error(accuracies, dataset))
 
 
 def _by_weight(swept: pd.DataFrame, metric: str, factor: int = 1) -> dict[float, Interval]:

@@ -142,8 +142,9 @@ def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
     notes = [
         f"Means over {rows['seed'].nunique()} seeds; each loss has the same weights, seeds and training. The test split"
         f" is not looked at. {NONE}: not tried.",
-        "Chosen: of the weights whose mean accuracy is at least that of ce less one standard error, the one that brings"
-        " the loss's own regulariser lowest; where there is none, the least weight, and (none competes).",
+        "Chosen: of the weights whose mean accuracy is at least that of ce less one standard error, over seeds and"
+        " validation images, the one that brings the loss's own regulariser lowest; where there is none, the least"
+        " weight, and (none competes).",
         *(
             f"{row['loss']}, weight {row['weight']:g}, seed {row['seed']:g}: {row['status']}."
             if pd.notna(row["weight"])

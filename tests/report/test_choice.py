@@ -5,7 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from bench.report.choice import choose, picked
+from bench.names import VALIDATION
+from bench.prepare.datasets import SOURCES
+from bench.report.choice import choose, picked, standard_error
 from bench.report.claims.rules import RULES
 from bench.report.frames import having, records
 from tests.report.collected import chosen, swept
@@ -13,7 +15,7 @@ from tests.report.collected import chosen, swept
 
 @pytest.mark.parametrize("dataset", ["digits", "decoy_digits"])
 def test_the_largest_weight_that_competes_is_chosen(dataset: str) -> None:
-    """`ce` reaches .91, so more than .90 is asked for; rrr failed once at weight 1, and hint never competes."""
+    """`ce` reaches .91, so .886 is asked for; rrr failed once at weight 1, and hint never competes."""
     pd.testing.assert_frame_equal(
         choose(swept(dataset), RULES), chosen().assign(dataset=dataset), check_dtype=False, check_like=True
     )
@@ -23,7 +25,7 @@ def test_each_setting_has_its_own_baseline() -> None:
     better = swept().assign(resolution=32)
     better.loc[better["loss"] == "ce", "accuracy"] = 0.935
     found = choose(pd.concat([swept(), better]), RULES)
-    assert found["weight"].tolist() == [1, 0.1, 0.1, 0.1, 0.1, 0.1]
+    assert found["weight"].tolist() == [10, 0.1, 0.1, 0.1, 0.1, 0.1]
     assert found["resolution"].tolist() == [23] * 3 + [32] * 3
 
 
@@ -49,6 +51,25 @@ def test_without_a_baseline_nothing_competes() -> None:
     found = choose(swept().query("loss != 'ce'"), RULES)
     assert not found["competitive"].any()
     assert found["weight"].tolist() == [0.1] * 3
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "dataset", "expected"),
+    [
+        # By hand: s² = .0002, .0002 / 2 + .91 · .09 / 180 = .000555
+        ([0.90, 0.92], "digits", 0.000555**0.5),
+        ([0.90, 0.92], "decoy_digits", 0.000555**0.5),
+        ([0.98, 0.98, 0.98], "decoy_mnist", (0.98 * 0.02 / 5000) ** 0.5),
+        ([0.5], "fashion_mnist", 0.5 / 5000**0.5),
+        ([], "mnist", math.nan),
+    ],
+)
+def test_the_standard_error_is_over_seeds_and_images(accuracies: list[float], dataset: str, expected: float) -> None:
+    assert standard_error(pd.Series(accuracies, dtype=float), dataset) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_images_of_the_validation_splits_are_those_that_are_prepared() -> None:
+    assert {name: source["validation"] for name, source in SOURCES.items()} == VALIDATION
 
 
 def of(loss: str, accuracy: float, ssim: float, weight: float = 1) -> dict[str, object]:

@@ -62,11 +62,11 @@ def test_accuracy_and_objective_go_through_the_weights_and_the_chosen_one_is_rin
     upper, lower = panels["prototype-l1"]
     assert course(upper) == [(0.1, pytest.approx(93)), (1, pytest.approx(90.5)), (10, pytest.approx(89.5))]
     assert [y for _, y in course(lower)] == pytest.approx([1 / 1.1, 1 / 2, 1 / 11])
-    # ce has .91 and a standard error of .01: at 1 prototype-l1 has .905, and a lower objective than at .1.
-    assert rings(upper) == [(1, pytest.approx(90.5))]
-    assert rings(lower) == [(1, pytest.approx(0.5))]
+    # ce has .91 and a standard error of .0236: at 10 prototype-l1 has .895, and the lowest objective.
+    assert rings(upper) == [(10, pytest.approx(89.5))]
+    assert rings(lower) == [(10, pytest.approx(1 / 11))]
     (band,) = bands(upper)
-    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((90, 92))
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((91 - 2.3558, 91 + 2.3558), abs=1e-3)
     bars = [points(line) for line in upper.lines if line.get_marker() == "None"]
     half = T * 1.5  # by hand, at weight 1: 89 and 92, s = 3 / √2, half-width t · s / √2
     assert [(x, pytest.approx(y)) for x, y in bars[0]] == [(1, 90.5 - half), (1, 90.5 + half)]

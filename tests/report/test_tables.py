@@ -144,12 +144,12 @@ def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen()
     assert accuracy.title == "Validation accuracy, % ↑, by weight: digits, SimpleCNN, 23 px"
     assert accuracy.cells.to_numpy().tolist() == [
         ["ce", "91.00", "–", "–", "–", "–"],
-        ["prototype-l1", "–", "93.00", "90.50", "89.50", "1"],
+        ["prototype-l1", "–", "93.00", "90.50", "89.50", "10"],
         ["hint", "–", "70.00", "84.00", "–", "0.1 (none competes)"],
         ["rrr", "–", "93.00", "failed", "–", "0.1"],
     ]
     assert accuracy.cells.columns.tolist() == ["loss", "0", "0.1", "1", "10", "chosen"]
-    assert specificity.cells.iloc[1].tolist() == ["prototype-l1", "–", "0.233", "0.226", "0.224", "1"]
+    assert specificity.cells.iloc[1].tolist() == ["prototype-l1", "–", "0.233", "0.226", "0.224", "10"]
     assert table.notes[0].startswith("Means over 2 seeds;")
     assert table.notes[-1] == "rrr, weight 1, seed 1: failed: NaN at step 3."
     assert len(table.tidy) == 16
@@ -165,5 +165,5 @@ def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
 
 
 def test_a_weight_that_the_cells_do_not_have_is_told() -> None:
-    table = tables.sweep(swept(), chosen().assign(used=[1, 0.1, 10]))
-    assert table.blocks[0].cells["chosen"].tolist()[1:] == ["1", "0.1 (none competes)", "0.1 (the cells have 10)"]
+    table = tables.sweep(swept(), chosen().assign(used=[10, 0.1, 10]))
+    assert table.blocks[0].cells["chosen"].tolist()[1:] == ["10", "0.1 (none competes)", "0.1 (the cells have 10)"]
