@@ -64,8 +64,8 @@ def tasks(params: Params) -> list[Task]:
 
 def states(params: Params) -> dict[Task, str]:
     """ "ok", or in a few words why a task has to run: missing, failed, stale and by what, finished but not recorded."""
-    link(params)
-    found = _status(params)
+    with _linked(params):
+        found = _status(params)
     return {task: _state(params, task, found.get(task.address(params))) for task in tasks(params)}
 
 
@@ -114,6 +114,19 @@ def link(params: Params) -> None:
     if not pipeline.exists():
         pipeline.unlink(missing_ok=True)
         pipeline.symlink_to(Path(params.root, "dvc.yaml"))
+
+
+@contextlib.contextmanager
+def _linked(params: Params) -> Iterator[None]:
+    """The pipeline beside the parameters while DVC is asked about it; a question alone leaves no link."""
+    pipeline = Path(params.params_file).parent / "dvc.yaml"
+    there = pipeline.exists()
+    link(params)
+    try:
+        yield
+    finally:
+        if not there:
+            pipeline.unlink()
 
 
 @contextlib.contextmanager
@@ -238,15 +251,21 @@ def mend(params: Params) -> None:
 
 @contextlib.contextmanager
 def _lock_file_kept(params: Params) -> Iterator[None]:
-    """Keep a copy of dvc.lock while DVC rewrites it in place; `mend` takes it back."""
+    """Keep a copy of dvc.lock while DVC rewrites it in place; if that is cut off, it is taken back, after a kill by the
+    next run's `mend`.
+    """
     path, backup = _lock_file(params), _backup(params)
     with written_aside(backup) as aside:
         if path.is_file():
             shutil.copyfile(path, aside)
         else:
             aside.touch()
-    yield
-    backup.unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException:
+        mend(params)
+        raise
+    backup.unlink()
 
 
 def _lock_file(params: Params) -> Path:

@@ -40,6 +40,7 @@ def run(
         if not all(task.output(params).exists() for task in pipeline.tasks(params)):
             pool.warm_up()
         pipeline.mend(params)
+        pipeline.link(params)
         pipeline.prepare_data(params)
         states = {task: state for task, state in pipeline.states(params).items() if task.swept or not sweeps_alone}
         to_record = [task for task, state in states.items() if state == pipeline.UNRECORDED]

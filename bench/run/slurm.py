@@ -29,6 +29,8 @@ NOTICE_S = 90
 EARLIER_S = 60
 #: Requeued at the time limit as long as each time a seed is finished; submitit wants a number.
 REQUEUES = 10**6
+#: Slurm kills what is left of a job after `KillWait`, 30 s unless its administrator says so.
+ENDED_WITHIN_S = 600
 #: As submitit's files end.
 RESULT = "_0_result.pkl"
 #: The states of `squeue` after which a job does not go on.
@@ -74,6 +76,12 @@ class Job:
             return Ended(work(self.params, self.task, self.note), None)
         except BenchError as error:
             sentence = str(error)
+        except subprocess.CalledProcessError as error:
+            if error.returncode < 0 and error.cmd[:2] == ["scontrol", "requeue"]:
+                # Slurm ends the processes of the job that is requeued, before submitit's own scontrol can say that it
+                # is done. A result left now would count as the task's.
+                time.sleep(ENDED_WITHIN_S)
+            sentence = f"{type(error).__name__}: {error}"
         except UncompletedJobError:
             sentence = f"no seed was finished within slurm.time, {_limits(self.params).time} min: raise it"
         except Exception as error:  # whatever it is, the display says it

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +232,10 @@ def test_what_was_made_by_something_else_is_not_recorded(params: Params, monkeyp
 MADE_BY = {"parameters": {}, "versions": {}, "data": "", "code": ""}
 
 
-def _interrupted_while_recording(params: Params) -> None:
-    with pipeline._lock_file_kept(params):
+def _cut_off_while_recording(params: Params, *, killed: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch, suppress(InterruptedError), pipeline._lock_file_kept(params):
+        if killed:  # nothing that would come after runs
+            patch.setattr(pipeline, "mend", lambda params: None)
         Path("dvc.lock").write_text("ha")
         raise InterruptedError
 
@@ -241,10 +243,15 @@ def _interrupted_while_recording(params: Params) -> None:
 def test_a_lock_file_that_was_being_written_is_taken_back(params: Params) -> None:
     lock = Path("dvc.lock")
     lock.write_text("whole")
-    with pytest.raises(InterruptedError):
-        _interrupted_while_recording(params)
-    pipeline.mend(params)
+    _cut_off_while_recording(params, killed=False)
     assert lock.read_text() == "whole"
+    lock.write_text("of another")  # since then: nothing may take it back
+    pipeline.mend(params)
+    assert lock.read_text() == "of another"
+    _cut_off_while_recording(params, killed=True)
+    assert lock.read_text() == "ha"
+    pipeline.mend(params)
+    assert lock.read_text() == "of another"
     with pipeline._lock_file_kept(params):
         lock.write_text("new")
     pipeline.mend(params)
@@ -252,8 +259,9 @@ def test_a_lock_file_that_was_being_written_is_taken_back(params: Params) -> Non
 
 
 def test_a_half_written_first_lock_file_is_removed(params: Params) -> None:
-    with pytest.raises(InterruptedError):
-        _interrupted_while_recording(params)
+    _cut_off_while_recording(params, killed=False)
+    assert not Path("dvc.lock").exists()
+    _cut_off_while_recording(params, killed=True)
     pipeline.mend(params)
     assert not Path("dvc.lock").exists()
     pipeline.mend(params)
@@ -302,6 +310,21 @@ def test_a_dvc_that_outlives_its_run_keeps_the_next_waiting(params: Params, monk
 )
 def test_the_reasons_that_dvc_gives_in_words(changes: list[Any], reasons: list[str]) -> None:
     assert pipeline._reasons(changes) == reasons
+
+
+def test_a_question_leaves_no_pipeline_behind_and_a_run_does(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dvc pull` without arguments wants the outputs of every pipeline that lies there."""
+    elsewhere = params.model_copy(update={"root": "../..", "params_file": "profiles/tiny/params.yaml"})
+    place = Path("profiles/tiny/dvc.yaml")
+    place.parent.mkdir(parents=True)
+    Path("dvc.yaml").write_text("stages: {}\n")
+    seen = []
+    monkeypatch.setattr(pipeline, "_status", lambda params: seen.append(place.exists()) or {})
+    pipeline.states(elsewhere)
+    assert (seen, place.exists()) == ([True], False)
+    pipeline.link(elsewhere)
+    pipeline.states(elsewhere)
+    assert place.exists()
 
 
 def test_the_state_of_a_task(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

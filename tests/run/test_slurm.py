@@ -1,5 +1,6 @@
 """What is handed to submitit, and what its answers mean."""
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -98,6 +99,27 @@ def test_what_goes_wrong_in_a_job_is_a_sentence(
 
     monkeypatch.setattr(worker, "work", work)
     assert slurm.Job(params, CE, Path("note"))().failure == sentence
+
+
+class KilledBySlurm(BaseException):
+    """What comes while it sleeps."""
+
+
+def test_a_job_that_is_being_requeued_leaves_no_result(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's SIGTERM reaches submitit's own `scontrol requeue`, and the job a moment later."""
+
+    def work(*_: object) -> float:
+        raise subprocess.CalledProcessError(-15, ["scontrol", "requeue", "18_0"])
+
+    def killed(seconds: float) -> None:
+        raise KilledBySlurm
+
+    monkeypatch.setattr(worker, "work", work)
+    monkeypatch.setattr(time, "sleep", killed)
+    with pytest.raises(KilledBySlurm):
+        slurm.Job(params, CE, Path("note"))()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # nobody came
+    assert "scontrol" in str(slurm.Job(params, CE, Path("note"))().failure)
 
 
 def test_a_job_at_its_time_limit_goes_on_behind_its_last_seed_if_it_had_one(params: Params) -> None:
