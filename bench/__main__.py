@@ -284,8 +284,8 @@ def time(
 def collect(params: ParamsFile = Path("params.yaml")) -> None:
     """Gather all cells of a profile into one tidy table, all timings into another; what is missing is a row there.
 
-    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, epochs.csv, bounds.csv,
-    timing.csv, sweep.csv and, for `dvc metrics`, metrics/.
+    Reads: the parameters and runs/PROFILE. Writes: results/PROFILE/cells.csv, trainings.csv, epochs.csv,
+    bounds.csv, timing.csv, sweep.csv and, for `dvc metrics`, metrics/.
     """
     from bench.params import load
     from bench.report.collect import collect
@@ -323,15 +323,15 @@ def notebooks(params: ParamsFile = Path("params.yaml")) -> None:
 def ledger() -> None:
     """One answer for each question, over all profiles that have results, and the page that shows them all.
 
-    Reads: results/*, the parameters, docs/choices.md, and of runs/* what is there of provenance.json. Writes:
+    Reads: results/*, the parameters and docs/choices.md. Writes:
     results/ledger.csv, ledger.md, README.md, times.md and report.html, which needs no other file.
     """
     from bench.html.page import write as write_page
-    from bench.report.ledger import read, write
-    from bench.run.times import write as write_times
+    from bench.report.ledger import read, trainings_of, write
+    from bench.report.times import write as write_times
 
     profiles, results = read(), Path("results")
-    written = [*write(profiles, results), write_times([p.params for p in profiles], results / "times.md")]
+    written = [*write(profiles, results), write_times(trainings_of(profiles), results / "times.md")]
     for path in [*written, write_page(profiles, results / "report.html")]:
         typer.echo(path)
 

@@ -254,7 +254,7 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     assert [line.split(",")[4:6] for lines in cells().values() for line in lines] == [["0", "ok"], ["1", "ok"]] * 2
     results = project / "results/quick"
     made = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-    expected = {f"{name}.csv" for name in ("cells", "bounds", "timing", "sweep", "claims")}
+    expected = {f"{name}.csv" for name in ("cells", "trainings", "bounds", "timing", "sweep", "claims")}
     expected |= {"claims.md", "timing-cpu.json", "README.md"}
     expected |= {"notebooks/maps.ipynb"}
     expected |= {f"metrics/digits-simple_cnn-12/{loss}.json" for loss in ("ce", "prototype-ssim")}

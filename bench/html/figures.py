@@ -24,9 +24,9 @@ OF_QUESTION = {
     "Is a shortcut dropped in the predictions?": ("conditions", "epochs", "dose"),
     "Is it dropped in the maps?": ("examples", "saliency"),
     "Is it the class in the target that does it?": ("contrasts",),
-    "Is a training step hardly dearer?": ("timing-step", "timing-growth"),
-    "Does a map cost less than a forward pass?": ("timing-maps",),
-    "Does it cost less than the loop over images?": ("timing-maps",),
+    "Is the overhead of a training step minimal?": ("timing-step", "timing-growth"),
+    "Is a forward pass with its map faster than one without?": ("timing-maps",),
+    "Is it faster than the loop over images?": ("timing-maps",),
     "Do gains hold for all networks and resolutions?": ("effects",),
 }
 #: Kind → what it looks like, for those who cannot see it.

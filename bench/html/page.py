@@ -67,13 +67,14 @@ def render(profiles: Sequence[Profile], root: Path = Path()) -> str:
     environment.filters["inline"] = inline
     return environment.get_template("page.jinja").render(
         choices=html(_body((root / CHOICES).read_text("utf-8")), label="Choices", depth=1, sortable=False),
-        history=inline(history([(p.params.profile, p.params.runs) for p in known])),
+        history=inline(history(ledger.trainings_of(known))),
         how_to_read=html("\n\n".join(captions.section([figure.name for figure in drawn])[1:2])),
         lacking=gaps.lacking(known),
         ledger=html(table, label="The ledger", sortable=False),
         others=others(drawn),
         parts=asked,
         profiles=[p.params.profile for p in known],
+        reading=ledger.HOW_TO_READ,
         script=datatables.script(),
         style=Markup(datatables.style() + (_HERE / "style.css").read_text("utf-8")),
         tables=[(p.params.profile, _tables(p.params, root)) for p in known],

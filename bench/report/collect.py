@@ -19,19 +19,23 @@ BOUNDS = ["dataset", "resolution", "kind", "name", "backbones", *COMPARISONS]
 EPOCHS = ["dataset", "backbone", "loss", "resolution", "seed", "epoch", *FOLLOWED]
 #: What metrics/ has of each cell, for `dvc metrics`: few columns that fit a terminal.
 HEADLINE = ("accuracy", "ssim", "epg_ink", "specificity", "reliance", "decoy_mass")
+#: What the provenance of each training says.
+TRAININGS = ["dataset", "backbone", "loss", "resolution", "seed", "train_s", "test_s", "device", "processor", "commit"]
 SWEPT = ["dataset", "backbone", "resolution", "loss", "weight", "seed", "status"]
 
 
 def collect(params: Params) -> tuple[Path, ...]:
-    """Write cells.csv, epochs.csv, bounds.csv, timing.csv, sweep.csv and metrics/ into results/<profile>.
+    """Write cells.csv, trainings.csv, epochs.csv, bounds.csv, timing.csv, sweep.csv and metrics/ to results/<profile>.
 
     cells.csv has a row for every expected cell and seed. `status` is "ok"; or "missing", "stale" (made with other
-    parameters), "unreadable" or "failed: …", and the metrics are empty. epochs.csv
-    has one for every epoch of every finished seed on images with cues. timing.csv has one for every contender on every
+    parameters), "unreadable" or "failed: …", and the metrics are empty. trainings.csv
+    says of every finished seed how long it took, where, and at which commit; epochs.csv has a row for every epoch of
+    those on images with cues. timing.csv has one for every contender on every
     device of the parameters, or one that says that a device has not been timed; sweep.csv one for every weight and
     seed, with `status` as in cells.csv. metrics/SETTING/LOSS.json has the means of `HEADLINE` over the seeds of a cell.
     """
     cells = [row for cell in params.cells() for row in _rows(params, cell)]
+    trainings = [row for cell in params.cells() for row in _trainings(params, cell)]
     epochs = [row for cell in params.cells() for row in _epochs(params, cell)]
     bounds = [_bounds(params.bounds_file(d)) for d in params.grid.dataset]
     timing = [_timing(params, device) for device in params.timing.devices]
@@ -42,6 +46,7 @@ def collect(params: Params) -> tuple[Path, ...]:
         _write(pd.concat([pd.DataFrame(columns=BOUNDS), *bounds]), params.results / "bounds.csv"),
         _write(pd.concat([pd.DataFrame(columns=TIMING), *timing]), params.results / "timing.csv"),
         _write(pd.DataFrame(swept, columns=[*SWEPT, *SWEPT_METRICS]), params.results / "sweep.csv"),
+        _write(pd.DataFrame(trainings, columns=TRAININGS), params.results / "trainings.csv"),
         _headlines(params, pd.DataFrame(cells, columns=[*KEY, *METRICS])),
     )
 
@@ -118,6 +123,16 @@ def _rows(params: Params, cell: Cell) -> list[dict[str, Any]]:
         metrics = by_seed.get(seed, {})
         rows.append({**cell._asdict(), "seed": seed, "status": "ok" if metrics else status, **metrics})
     return rows
+
+
+def _trainings(params: Params, cell: Cell) -> list[dict[str, Any]]:
+    """A row for every seed that cells.csv has."""
+    _, by_seed = _read(params, cell)
+    if not by_seed:
+        return []
+    made = json.loads((params.runs / cell.name / "provenance.json").read_text(encoding="utf-8"))
+    about = {name: made.get(name) for name in ("device", "processor", "commit")}
+    return [{**cell._asdict(), **seconds, **about} for seconds in made["seconds"] if seconds["seed"] in by_seed]
 
 
 def _epochs(params: Params, cell: Cell) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """One answer for each question that a reader has, over all profiles: results/ledger.csv and results/README.md.
 
-Made of the committed tables of the profiles alone, claims.csv and cells.csv: no training and no `dvc pull` is needed.
+Made of the committed tables of the profiles alone, claims.csv, cells.csv and trainings.csv: no training and no
+`dvc pull` is needed.
 """
 
 import math
@@ -20,12 +21,20 @@ from bench.report.claims.verdict import SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.history import history
 from bench.report.rendering import NONE, markdown_table
-from bench.report.results import SETTING, finished, read_cells
+from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
     *("question", "answer", "effect", "low", "high", "control_effect"),
     *("where", "for", "against", "undecided", "would_change"),
 ]
+HOW_TO_READ = (
+    "Yes and no: every setting that was judged says so. Mixed: some say yes or no, and others the opposite or cannot"
+    " tell. Open: none can tell. The effect is a loss's metric − that of cross-entropy in the first setting named: of"
+    " the loss that validation picked with its 95 % interval, or where none was picked the mean of the six losses with"
+    " the least and the greatest end of theirs. Of times it is the ratio, the median over the settings of the first"
+    " profile with the least and the greatest. Best control: the largest gain of a target without the class, or of no"
+    " map at all, in the first setting that has some."
+)
 #: The profiles in the order of what they are worth; the effect is that of the first that answers.
 ORDER = ("paper", "reduced", "evidence", "quick")
 
@@ -95,15 +104,20 @@ QUESTIONS = (
         "reliance",
         "a control that keeps the model from the shortcut less well",
     ),
-    Question("Is a training step hardly dearer?", ("overhead is minimal",), None, "another network, batch or device"),
     Question(
-        "Does a map cost less than a forward pass?",
+        "Is the overhead of a training step minimal?",
+        ("overhead is minimal",),
+        None,
+        "another network, batch or device",
+    ),
+    Question(
+        "Is a forward pass with its map faster than one without?",
         ("inference time falls: below a plain forward pass",),
         None,
         "another network, batch or device",
     ),
     Question(
-        "Does it cost less than the loop over images?",
+        "Is it faster than the loop over images?",
         ("inference time falls: below the old loop over images",),
         None,
         "a batch of one",
@@ -123,6 +137,7 @@ class Profile(NamedTuple):
     params: Params
     claims: pd.DataFrame
     cells: pd.DataFrame
+    trainings: pd.DataFrame
 
 
 def read(root: Path = Path()) -> list[Profile]:
@@ -132,7 +147,9 @@ def read(root: Path = Path()) -> list[Profile]:
         params = load(path, root)
         claims = root / params.results / "claims.csv"
         if claims.is_file():
-            found.append(Profile(params, read_claims(claims), read_cells(root / params.results / "cells.csv")))
+            tables = root / params.results
+            verdicts, cells = read_claims(claims), read_cells(tables / "cells.csv")
+            found.append(Profile(params, verdicts, cells, read_trainings(tables / "trainings.csv")))
     if not found:
         raise BenchError("no profile has results/PROFILE/claims.csv: python -m bench report makes it")
     return found
@@ -175,18 +192,19 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
     names = ", ".join(f"[{p.params.profile}]({p.params.profile}/README.md)" for p in profiles)
     parts = [
         "# What the claims come to",
-        f"One answer for each question, over the profiles {names}. Yes and no: every setting that was judged says so."
-        " Mixed: they differ. Open: none can tell. The effect is a loss's metric − that of cross-entropy, or a ratio of"
-        " times, in the first setting named: of the loss that validation picked with its 95 % interval, or where"
-        " none was picked the mean of the six losses with the least and the greatest end of theirs. Best control: the"
-        " largest gain of a target without the class, or of no map at all, in the first setting that has some.",
+        f"One answer for each question, over the profiles {names}. {HOW_TO_READ}",
         table(frame),
         *_paragraph(disagreements(profiles)),
         "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
         " from what the paper says to its answers; [alternatives.md](alternatives.md) says how much choices matter.",
-        history([(p.params.profile, p.params.runs) for p in profiles]),
+        history(trainings_of(profiles)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def trainings_of(profiles: Iterable[Profile]) -> dict[str, pd.DataFrame]:
+    """trainings.csv of each profile, those that are worth most last."""
+    return {p.params.profile: p.trainings for p in sorted(profiles, key=lambda p: -_worth(p.params.profile))}
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -261,7 +279,13 @@ def _deciding(claims: pd.DataFrame, question: Question) -> list[Record]:
 
 
 def _effect(rows: Sequence[Record], profile: Profile, question: Question) -> Record:
-    """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval."""
+    """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval.
+
+    Of ratios of times, the median over settings, with the least and the greatest.
+    """
+    if question.metric is None:
+        ratios = pd.Series([row["estimate"] for row in rows], dtype=float)
+        return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
     controls = [_best_control(profile.cells, row, question.metric) for row in rows]
     known = [gain for gain in controls if not math.isnan(gain)]
     found = {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
@@ -320,7 +344,7 @@ def _effects(row: Record, metric: str | None) -> tuple[str, str]:
     if math.isnan(row["effect"]):
         return NONE, NONE
     if metric is None:
-        return f"× {row['effect']:.2f} [{row['low']:.2f}, {row['high']:.2f}]", NONE
+        return f"× {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
     known = METRICS[metric]
     name, _, unit = known.label.partition(", ")
     points = " points" if unit else ""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.errors import BenchError
 from bench.names import METRICS, SWEPT_METRICS
-from bench.report.collect import BOUNDS, EPOCHS, KEY, SWEPT
+from bench.report.collect import BOUNDS, EPOCHS, KEY, SWEPT, TRAININGS
 from bench.report.frames import groups
 from bench.report.timing_rows import COLUMNS as TIMING
 from bench.statistics import Interval, mean_interval
@@ -29,6 +29,11 @@ def read_cells(path: Path) -> pd.DataFrame:
     if cells.empty:
         raise BenchError(f"{path} lacks rows: {_REMEDY} again")
     return cells
+
+
+def read_trainings(path: Path) -> pd.DataFrame:
+    """trainings.csv; raise `BenchError` if it is missing or is not what `collect` writes."""
+    return _read(path, TRAININGS, {**_TEXT, "device": str, "processor": str, "commit": str})
 
 
 def read_epochs(path: Path) -> pd.DataFrame:

@@ -110,7 +110,7 @@ class Results(NamedTuple):
 
     def ledger(self) -> pd.DataFrame:
         """One answer for each question, of this profile alone; results/README.md has that over all profiles."""
-        return ledger([Profile(self.params, self.claims, self.cells)])
+        return ledger([Profile(self.params, self.claims, self.cells, pd.DataFrame())])
 
     def tables(self) -> dict[str, str]:
         """The tables for readers by their names, in Markdown."""

@@ -35,7 +35,9 @@ def put(params: Params, cell: Cell) -> None:
     directory.mkdir(parents=True)
     rows = [metrics(cell, seed) for seed in range(params.seeds(cell))]
     (directory / "metrics.json").write_text(json.dumps(rows))
-    (directory / "provenance.json").write_text(json.dumps({"parameters": params.settings(cell)}))
+    seconds = [{"seed": row["seed"], "train_s": 1.5, "test_s": 0.25} for row in rows]
+    made = {"parameters": params.settings(cell), "seconds": seconds, "device": "CPU", "commit": "abc-dirty"}
+    (directory / "provenance.json").write_text(json.dumps(made))
 
 
 def put_bounds(params: Params, dataset: str, ssim: float) -> None:
@@ -74,7 +76,7 @@ def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) ->
     stranger = CELL._replace(resolution=99)  # not expected: nobody's business
     shutil.copytree(params.runs / CELL.name, params.runs / stranger.name)
     written = collect(params)
-    names = ("cells", "epochs", "bounds", "timing", "sweep")
+    names = ("cells", "epochs", "bounds", "timing", "sweep", "trainings")
     assert written == (*(Path("results/quick", f"{name}.csv") for name in names), Path("results/quick/metrics"))
     found = read(written[0])
     assert list(found[0]) == [*KEY, *METRICS]
@@ -83,6 +85,14 @@ def test_a_complete_profile_is_all_ok_and_no_float_is_rounded(params: Params) ->
         assert [row[name] for name in KEY] == [*map(str, cell), str(seed), "ok"]
         values = metrics(cell, seed)
         assert {name: float(row[name]) if row[name] else None for name in METRICS} == {n: values[n] for n in METRICS}
+
+
+def test_what_a_training_took_and_was_made_with_stands_beside_it_and_what_is_missing_has_no_row(params: Params) -> None:
+    shutil.rmtree(params.runs / OTHER.name)
+    rows = read(collect(params)[5])
+    assert [(row["loss"], row["seed"]) for row in rows] == [("ce", "0"), ("ce", "1")]
+    names = ("train_s", "test_s", "device", "processor", "commit")
+    assert [rows[0][name] for name in names] == ["1.5", "0.25", "CPU", "", "abc-dirty"]
 
 
 def test_metrics_are_the_means_of_each_cell_and_say_what_is_missing(params: Params) -> None:

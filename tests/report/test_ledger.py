@@ -16,6 +16,7 @@ from bench.names import METRICS
 from bench.params import load
 from bench.report import ledger as module
 from bench.report.claims.verdict import Verdict
+from bench.report.collect import TRAININGS
 from bench.report.ledger import Profile, Question, answer, ledger
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def cells(**accuracy: float) -> pd.DataFrame:
 def profile(*rows: dict[str, Any], name: str = "reduced", measured: pd.DataFrame | None = None) -> Profile:
     path = "params.yaml" if name == "quick" else f"profiles/{name}/params.yaml"
     measured = cells(ce=0.9, blob_ssim=0.92, permuted_ssim=0.89) if measured is None else measured
-    return Profile(load(ROOT / path), pd.DataFrame(rows), measured)
+    return Profile(load(ROOT / path), pd.DataFrame(rows), measured, pd.DataFrame(columns=TRAININGS))
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +96,9 @@ def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch:
     assert "| +2.00 points |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(metric=None),))
-    text = module.table(ledger([profile(decided(CONTRADICTED, estimate=1.354, low=1.2, high=1.5))]))
-    assert "| × 1.35 [1.20, 1.50] | – |" in " ".join(text.split())
+    times = [decided(CONTRADICTED, estimate=ratio, resolution=px) for ratio, px in ((1.9, 12), (1.354, 23), (1.02, 28))]
+    text = module.table(ledger([profile(*times)]))
+    assert "| × 1.35 (1.02 to 1.90) | – |" in " ".join(text.split())
 
 
 def test_what_is_equivalent_to_a_control_speaks_against_and_what_none_can_tell_is_counted() -> None:
