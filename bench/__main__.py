@@ -356,7 +356,8 @@ def regress(
     checked = check(expectation or EXPECTATION, update=update)
     typer.echo(checked.table)
     if checked.broken:
-        raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken]))
+        meant = "If it is meant: python -m bench regress --update on an idle machine, and say why in the commit."
+        raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken, meant]))
     if checked.unclear:
         typer.echo("\n".join(["could not tell, the machine was too busy:", *checked.unclear]), err=True)
         raise typer.Exit(3)

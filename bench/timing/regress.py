@@ -194,10 +194,9 @@ def _sentence(row: Row, expected: Mapping[str, float]) -> str:
     """What a row shows that is not all right."""
     if row.problem:
         return f"{row.name}: {row.problem}"
-    side = "at least" if row.kind == "speed-up" else "at most"
-    median, low, high = row.found
-    limit = f"{side} {_limit(row, expected[row.name]):.3g} is expected"
-    return f"{row.name}: {median:.3g} [{low:.3g}, {high:.3g}], {limit}"
+    (median, low, high), usual = row.found, expected[row.name]
+    change = f"{100 * abs(median / usual - 1):.0f} % {'above' if median > usual else 'below'} the {usual:.3g} expected"
+    return f"{row.name}: {median:.3g} [{low:.3g}, {high:.3g}], {change} (limit {_limit(row, usual):.3g})"
 
 
 def _table(rows: list[Row], expected: Mapping[str, float]) -> str:
