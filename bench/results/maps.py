@@ -48,7 +48,7 @@ def read(folder: Path, directory: Path, cell: Cell, test_images: int | None) -> 
     try:
         found = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
     dataset, prototypes = _dataset(folder / f"{cell.dataset}.safetensors", cell.resolution)
     shown = images.subset(dataset.test, test_images)
     split = data.Split(*(None if part is None else part[found["example_indices"]] for part in shown))  # type: ignore[arg-type]
@@ -65,15 +65,18 @@ def read(folder: Path, directory: Path, cell: Cell, test_images: int | None) -> 
 
 
 def by_image(directory: Path) -> dict[str, NDArray[np.float64]]:
-    """The metrics of single test images in a cell's directory, (seeds,images) each; raise `BenchError` if damaged."""
+    """The metrics of single test images in a cell's directory, (seeds,images) each; `BenchError` if missing or damaged."""
     path = directory / "images.safetensors"
     try:
         return unpacked(safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> BenchError:
+def _unreadable(path: Path, error: Exception) -> BenchError:
+    """What is wrong with a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return BenchError(f"{path} is missing: dvc pull fetches it")
     return BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again")
 
 
