@@ -15,6 +15,7 @@ from batchcam import resize_maps
 from bench.cell import cues, data, decoys, images
 from bench.errors import BenchError
 from bench.params import Cell
+from bench.report.example_figures import cue_names
 from bench.report.page import unpacked
 
 Pictures = NDArray[np.float32]
@@ -60,7 +61,7 @@ def read(folder: Path, directory: Path, cell: Cell, test_images: int | None) -> 
     )
     return Maps(
         dataset.class_names, means.numpy(), examples.numpy(), pictures.numpy(), prototypes.numpy(),
-        _named(split, dataset.class_names), _patches(split, cell.resolution),
+        tuple(cue_names(split, dataset.class_names)), _patches(split, cell.resolution),
     )  # fmt: skip
 
 
@@ -89,14 +90,6 @@ def _dataset(path: Path, resolution: int) -> tuple[data.Dataset, torch.Tensor]:
         prepare(path.stem, path.parent)
     found = data.load(path)
     return found, images.prototypes(found.train, resolution)
-
-
-def _named(split: data.Split, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The class that each cue names."""
-    if split.shown is None:
-        return ()
-    named = split.shown.long() if split.corners is None else decoys.named(split.shown)
-    return tuple(classes[c] for c in named)
 
 
 def _patches(split: data.Split, resolution: int) -> Pictures | None:
