@@ -23,7 +23,7 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
-# Has anything become slower, or does it need more memory? Less than a minute.
+# Has anything become slower, or does it need more memory? Under a minute on two idle cores: docs/timing.md.
 regress: .venv/installed
 	$(BIN)/python -m bench regress
 

@@ -15,6 +15,7 @@ from bench.params import Params
 
 SOURCES = Path("notebooks")
 TIMEOUT_S = 600  # of a cell
+_PROFILE = 'profile = "quick"'
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
@@ -24,7 +25,8 @@ def execute(params: Params, sources: Path = SOURCES) -> list[Path]:
     Writes results/<profile>/notebooks/ whole, or where a cell of any notebook raises not at all.
 
     Raises:
-        BenchError: there is no notebook; a cell raises, with the notebook, the cell's first line and the error.
+        BenchError: there is no notebook, or one that does not name its profile; a cell raises, with the notebook, the
+            cell's first line and the error.
     """
     import nbformat
 
@@ -46,7 +48,11 @@ def execute(params: Params, sources: Path = SOURCES) -> list[Path]:
 
 
 def read(path: Path, profile: str) -> Any:
-    """A notebook's source for a profile, not executed: the cell tagged `parameters` names it."""
+    """A notebook's source for a profile, not executed: a cell tagged `parameters` names it, where there is one.
+
+    Raises:
+        BenchError: such a cell lacks the line that names the profile.
+    """
     import jupytext
 
     notebook = jupytext.read(path, fmt="py:percent")
@@ -54,7 +60,9 @@ def read(path: Path, profile: str) -> Any:
     for k, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{k}"  # jupytext draws it at random
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source = cell.source.replace('profile = "quick"', f'profile = "{profile}"', 1)
+            if _PROFILE not in cell.source:  # else the results of `quick` would stand under another name
+                raise BenchError(f"{path}: the cell tagged `parameters` lacks the line {_PROFILE}")
+            cell.source = cell.source.replace(_PROFILE, f'profile = "{profile}"', 1)
     return notebook
 
 

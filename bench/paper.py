@@ -4,9 +4,6 @@ Only its abstracts, figure captions and summaries by others could be read: no eq
 does not say is a named choice of this project.
 """
 
-SOURCE = "arXiv 2510.00664"
-BACKBONES = ("simple_cnn", "resnet18", "convnextv2_tiny")
-DATASETS = ("mnist", "fashion_mnist")
 #: In pixels, from the captions of figures 2 to 5.
 RESOLUTIONS = (23, 112)
 #: Whether it has numbers of its own that could be compared.

@@ -144,12 +144,11 @@ class Params(Section):
             twice = [cell for cell, count in Counter(named).items() if count > 1]
             if twice:
                 raise ValueError(f"the cell {twice[0].name} is in two of {', '.join(names)}")
-        need("road", self.road, [cell.backbone for cell in cells], "the grid has")
-        need("weights", self.weights, [cell.dataset for cell in cells], "the grid has")
-        for cell in cells:
-            need(f"weights.{cell.dataset}", self.weights[cell.dataset], [cell.loss], "the grid has")
         for name, section in self.sections().items():
             for cell in section.cells():
+                need("road", self.road, [cell.backbone], f"{name}.backbone has")
+                need("weights", self.weights, [cell.dataset], f"{name}.dataset has")
+                need(f"weights.{cell.dataset}", self.weights[cell.dataset], [cell.loss], f"{name}.loss has")
                 need(f"{name}.seeds", section.seeds, [cell.dataset], f"{name}.dataset has")
                 seeds = section.seeds[cell.dataset]
                 need(f"{name}.seeds.{cell.dataset}", seeds, [cell.backbone], f"{name}.backbone has")
@@ -174,9 +173,15 @@ class Params(Section):
         for name, section in [*self.sections().items(), *self.sweeps().items()]:
             for backbone in section.backbone:
                 check_resolutions(backbone, section.resolution, f"{name}.resolution: ")
-        for cell in [*self.cells(), *self.swept()]:
-            need("training", self.training, [cell.backbone], "the grid has")
-            need(f"training.{cell.backbone}", self.training[cell.backbone], [f"px{cell.resolution}"], "the grid has")
+            for cell in section.cells():
+                need("training", self.training, [cell.backbone], f"{name}.backbone has")
+                sizes, needed = self.training[cell.backbone], [f"px{cell.resolution}"]
+                need(f"training.{cell.backbone}", sizes, needed, f"{name}.resolution needs")
+        return self
+
+    @model_validator(mode="after")
+    def _timing_is_possible(self) -> "Params":
+        self.timing.check()
         return self
 
     def address(self, cell: Cell) -> str:
@@ -249,7 +254,8 @@ class Params(Section):
         try:
             return validated(Params, content, "the cell")
         except BenchError as error:
-            raise BenchError(re.sub(r"grid\.(\w+)(\.0)?:", r"\1:", str(error))) from None
+            sentence = re.sub(r"grid\.(\w+)(\.0)?:", r"\1:", str(error))
+            raise BenchError(re.sub(r"but grid\.\w+ ", "but it ", sentence)) from None
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The parameters that a cell's numbers depend on; dvc.yaml names the same keys."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bench.names import (
     BACKBONES,
@@ -48,7 +48,7 @@ def need(section: str, given: Mapping[Any, object], names: Sequence[Any], who: s
         raise ValueError(f"{section}.{missing[0]} is missing, but {who} {missing[0]!r}")
 
 
-def check_resolutions(backbone: BackboneName, resolutions: list[int], where: str = "") -> None:
+def check_resolutions(backbone: BackboneName, resolutions: list[int], where: str) -> None:
     """`ValueError` if one is too small for the backbone."""
     least = BACKBONES[backbone].least_resolution
     for resolution in resolutions:
@@ -80,18 +80,16 @@ class Timing(Section):
     step_batch: Annotated[Count, Field(ge=2)] = 2  # of the training step
     growth: Growth | None = None
 
-    @model_validator(mode="after")
-    def _can_run(self) -> "Timing":
+    def check(self) -> None:
+        """`ValueError` if what is to be timed is not all there, or cannot run."""
         absent = [key for key in type(self).model_fields if key not in self.model_fields_set]
         if self.devices and absent:
             raise ValueError(f"timing.{absent[0]} is missing, but timing.devices has {self.devices[0]!r}")
-        need("batch", self.batch, self.devices, "timing.devices has")
-        wanted = [(backbone, self.resolution) for backbone in self.backbone]
+        need("timing.batch", self.batch, self.devices, "timing.devices has")
+        for backbone in self.backbone:
+            check_resolutions(backbone, self.resolution, "timing.resolution: ")
         if self.growth is not None:
-            wanted.append((self.growth.backbone, self.growth.resolution))
-        for backbone, resolutions in wanted:
-            check_resolutions(backbone, resolutions)
-        return self
+            check_resolutions(self.growth.backbone, self.growth.resolution, "timing.growth.resolution: ")
 
     def settings(self, device: DeviceName) -> dict[str, Any]:
         """What the timings of a device depend on; dvc.yaml names the same keys."""

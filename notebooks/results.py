@@ -102,7 +102,8 @@ compared(results.against("ce")["accuracy"])
 # ## Any two losses
 #
 # Does the class in the target matter? `blob-ssim` guides every map to the same blob in the centre of the image, and
-# `prototype-ssim` to its class's prototype. A difference that leaves zero inside its interval is no difference.
+# `prototype-ssim` to its class's prototype. A difference whose interval holds zero cannot be told from none. That does
+# not make two losses equal, which takes the equivalence test among the claims.
 
 # %%
 first, second = "prototype-ssim", "blob-ssim"  # any two of results.cells["loss"]

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.timing.run import CODE
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("batchcam", "bench", "notebooks")
 
@@ -99,15 +101,21 @@ def _at_import(node: ast.AST) -> Iterator[ast.AST]:
         yield from _at_import(child)
 
 
-def closure(entries: list[str], root: Path = ROOT) -> set[str]:
-    """All modules of the project that these import, directly or not."""
+def closure(entries: list[str], root: Path = ROOT, *, lazily: bool = True) -> set[str]:
+    """All modules of the project that these import, directly or not; `lazily` as in `imported`."""
     known, found, waiting = modules(root), set[str](), list(entries)
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += imported(known[name], known)
+            waiting += imported(known[name], known, lazily=lazily)
     return found
+
+
+def at_import(entry: str, root: Path = ROOT) -> set[str]:
+    """The packages that come with a module while it is imported, directly or not."""
+    texts = [modules(root)[name].read_text(encoding="utf-8") for name in closure([entry], root, lazily=False)]
+    return {name.partition(".")[0] for text in texts for name in _names(text, lazily=False)}
 
 
 @functools.cache
@@ -128,6 +136,10 @@ def undeclared(stage: str, root: Path = ROOT) -> list[str]:
         allowed |= {name for name in known if name.startswith("batchcam.")}
     files = [known[name].relative_to(root).as_posix() for name in closure(ENTRIES[stage], root) - allowed]
     return sorted(file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in deps))
+
+
+def test_a_timing_that_is_taken_up_again_was_begun_with_what_its_stage_depends_on() -> None:
+    assert sorted(CODE) == sorted(pipeline()["time"]["deps"])
 
 
 def test_every_stage_has_its_entry() -> None:
@@ -185,10 +197,18 @@ def test_imports_make_no_loop() -> None:
 
 
 def test_batchcam_never_imports_bench_and_names_never_import_torch() -> None:
-    known = modules()
     assert not [name for name in closure(["batchcam"]) if name.startswith("bench")]
     for name in ("bench.names", "bench.paper", "bench.params", "bench.__main__"):
-        assert "torch" not in known[name].read_text(encoding="utf-8").partition("class ")[0].replace("needs torch", "")
+        assert at_import(name) & {"torch", "torchvision", "timm", "batchcam"} == set(), name
+
+
+def test_what_a_module_imports_at_last_is_found(copy: Path) -> None:
+    path = copy / "bench/errors.py"
+    path.write_text(f"{path.read_text()}\n\nimport torch.nn\n")
+    assert "torch" in at_import("bench.params", copy)
+    assert "torch" not in at_import("bench.names", copy)
+    path.write_text(path.read_text().replace("import torch.nn", "def f():\n    import torch.nn\n"))
+    assert "torch" not in at_import("bench.params", copy)
 
 
 def test_no_module_is_longer_than_400_lines() -> None:

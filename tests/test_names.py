@@ -4,8 +4,7 @@ import torch
 
 from bench.cell import backbones
 from bench.cell.losses import regularizer_for
-from bench.names import BACKBONES, DATASETS, LOSSES, METRICS, PAPER_BACKBONES, SWEPT_METRICS, base, shown
-from bench.paper import BACKBONES as PAPERS_BACKBONES
+from bench.names import BACKBONES, DATASETS, LOSSES, METRICS, SWEPT_METRICS, base, shown
 from bench.prepare.datasets import SOURCES
 from bench.report.claims.rules import RULES
 
@@ -16,7 +15,6 @@ def test_every_dataset_has_a_source_or_is_one_with_decoys() -> None:
 
 def test_every_backbone_can_be_built_and_no_other() -> None:
     assert set(backbones._MAKERS) == set(BACKBONES)
-    assert PAPER_BACKBONES == PAPERS_BACKBONES
 
 
 def test_every_loss_is_a_regulariser_but_cross_entropy_alone() -> None:

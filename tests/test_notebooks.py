@@ -114,6 +114,16 @@ def test_a_cell_that_raises_is_one_sentence_and_leaves_what_was_there(
     assert [path.name for path in there.parent.rglob("*") if path.is_file()] == ["old.ipynb"]
 
 
+def test_a_notebook_whose_profile_cannot_be_set_is_not_executed_with_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "renamed.py"
+    path.write_text(DRAWS.replace('profile = "quick"', 'name = "quick"'))
+    with pytest.raises(BenchError, match=f'^{path}: the cell tagged `parameters` lacks the line profile = "quick"$'):
+        execute(tiny({}), tmp_path)
+
+
 def test_a_folder_without_notebooks_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"holds no notebook \(\*\.py\)$"):
         execute(tiny({}), tmp_path)

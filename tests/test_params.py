@@ -159,8 +159,8 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
             "training.resnet18.px23.epochs: .*greater than or equal to 1, got 0",
         ),
         (set_at("training/resnet18/px23/train_images", 4), "training.resnet18.px23: batch_size 8 exceeds train_image"),
-        (set_at("training", {}), "training.simple_cnn is missing, but the grid has 'simple_cnn'"),
-        (set_at("training/simple_cnn", {}), "training.simple_cnn.px20 is missing, but the grid has 'px20'"),
+        (set_at("training", {}), "training.simple_cnn is missing, but grid.backbone has 'simple_cnn'"),
+        (set_at("training/simple_cnn", {}), "training.simple_cnn.px20 is missing, but grid.resolution needs 'px20'"),
         (
             lambda content: content["training"]["simple_cnn"].update({"23": content["training"]["simple_cnn"]["px23"]}),
             "training.simple_cnn.23: string should match pattern .*, got '23'",
@@ -168,7 +168,7 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         (set_at("weights/digits/ce", 1), "weights.digits.ce must be 0: ce has none"),
         (set_at("weights/digits/zero-ssim", 1), "weights.digits.zero-ssim must be 0: zero-ssim has none"),
         (set_at("road/simple_cnn", [23, 23]), "road.simple_cnn: 23 appears twice"),
-        (set_at("road", {}), "road.simple_cnn is missing, but the grid has 'simple_cnn'"),
+        (set_at("road", {}), "road.simple_cnn is missing, but grid.backbone has 'simple_cnn'"),
         (
             lambda content: content.update(sweep=SWEEP, control_sweep=SWEEP),
             "the cell digits-simple_cnn-ce-12 is in two of sweep, control_sweep",
@@ -187,20 +187,34 @@ def test_the_stage_of_a_cell_is_that_of_its_section() -> None:
         ),
         (
             set_at("weights/digits", {"ce": 0}),
-            "weights.digits.prototype-l1 is missing, but the grid has 'prototype-l1'",
+            "weights.digits.prototype-l1 is missing, but grid.loss has 'prototype-l1'",
         ),
-        (set_at("weights", {}), "weights.digits is missing, but the grid has 'digits'"),
+        (
+            lambda content: content["weights"]["digits"].pop("rrr"),
+            "weights.digits.rrr is missing, but controls.loss has 'rrr'",
+        ),
+        (
+            set_at("sweep", SWEEP | {"resolution": [24]}),
+            "training.simple_cnn.px24 is missing, but sweep.resolution needs 'px24'",
+        ),
+        (set_at("weights", {}), "weights.digits is missing, but grid.dataset has 'digits'"),
         (set_at("device", "gpu"), "device: unknown name 'gpu'; allowed are cpu, cuda"),
         (lambda content: content.pop("threads"), "threads: this key is missing"),
         (set_at("timing/device", []), "timing.device: unknown key; .*did you mean 'devices'"),
         (set_at("timing/devices", ["gpu"]), "timing.devices.0: unknown name 'gpu'; allowed are cpu, cuda"),
-        (set_at("timing/batch", {"cuda": [1]}), "timing: batch.cpu is missing, but timing.devices has 'cpu'"),
+        (set_at("timing/batch", {"cuda": [1]}), "timing.batch.cpu is missing, but timing.devices has 'cpu'"),
         (set_at("timing/batch/cpu", [8, 8]), "timing.batch.cpu: 8 appears twice"),
-        (set_at("timing/resolution", [23, 11]), "timing: simple_cnn needs at least 12 px, got 11"),
+        (set_at("timing/resolution", [23, 11]), "timing.resolution: simple_cnn needs at least 12 px, got 11"),
         (set_at("timing/seconds", 0), "timing.seconds: .*greater than 0, got 0"),
-        (set_at("timing", {"devices": ["cpu"]}), "timing: timing.threads is missing, but timing.devices has 'cpu'"),
+        (
+            set_at("timing", {"devices": ["cpu"]}),
+            "params.yaml: timing.threads is missing, but timing.devices has 'cpu'",
+        ),
         (set_at("timing/growth", GROWTH | {"batches": 1}), "timing.growth.batches: unknown key; .*mean 'batch'"),
-        (set_at("timing/growth", GROWTH | {"resolution": [9]}), "timing: resnet18 needs at least 11 px, got 9"),
+        (
+            set_at("timing/growth", GROWTH | {"resolution": [9]}),
+            "timing.growth.resolution: resnet18 needs at least 11 px, got 9",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
@@ -253,7 +267,7 @@ def test_one_cell_of_a_profile_need_not_be_in_its_grid() -> None:
     )
     with pytest.raises(BenchError, match=r"unknown name 'simplecnn'.*did you mean 'simple_cnn'"):
         load(ROOT / "params.yaml").for_cell("digits", "simplecnn", "ce", 28)
-    with pytest.raises(BenchError, match=r"weights.mnist is missing, but the grid has 'mnist'"):
+    with pytest.raises(BenchError, match=r"^the cell: weights.mnist is missing, but it has 'mnist'$"):
         load(ROOT / "params.yaml").for_cell("mnist", "simple_cnn", "ce", 28)
 
 

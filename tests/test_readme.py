@@ -2,14 +2,18 @@
 
 import re
 import subprocess
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
 from bench.cell import backbones
-from bench.names import PAPER_BACKBONES
+from bench.names import COMPARISONS, PAPER_BACKBONES
+from bench.paper import RESOLUTIONS
+from bench.report.frames import records
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,13 +39,16 @@ def test_the_example_trains() -> None:
     assert sum(bool(line) for line in example.splitlines()) == 10
 
 
+def committed(path: str) -> str:
+    """A file of the results as it was committed: it may have been made anew, on a machine with other bits."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+
+
 def test_the_tables_are_the_committed_ones() -> None:
     shown = re.findall(r"<!-- (results/\S+) -->\n(.*?)\n?<!-- end -->", README, flags=re.DOTALL)
     assert [path for path, _ in shown] == ["results/ledger.md"]
     for path, text in shown:
-        # As committed: the file itself may have been made anew, on a machine with other bits.
-        committed = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, check=True).stdout
-        assert text.strip() == committed.decode().strip(), f"make README's table that of {path}"
+        assert text.strip() == committed(path).strip(), f"make README's table that of {path}"
 
 
 def test_every_file_it_links_or_lists_is_there() -> None:
@@ -53,13 +60,32 @@ def test_every_file_it_links_or_lists_is_there() -> None:
     assert not [path for path in paths if path not in made and not (ROOT / path).exists()]
 
 
-def test_the_docs_list_every_grid_as_it_is() -> None:
+def grids() -> list[list[str]]:
+    """The rows of the table in docs/backbones.md."""
     text = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-    listed = {(name, int(px)): (layer, grid) for px, name, layer, grid, *_ in rows[2:]}
+    return rows[2:]
+
+
+def test_the_docs_list_every_grid_as_it_is() -> None:
+    listed = {(name, int(px)): (layer, grid) for px, name, layer, grid, *_ in grids()}
     assert {name for name, _ in listed} == set(PAPER_BACKBONES)
     for (name, px), (layer, grid) in listed.items():
         with torch.device("meta"):  # shapes alone
             backbone = backbones.build(name, px)
             assert "×".join(map(str, backbones.grid_size(backbone, px))) == grid
         assert backbone.model.get_submodule(layer) is backbone.layer
+
+
+def test_the_docs_ceilings_are_those_of_the_profile_paper() -> None:
+    bounds = pd.read_csv(StringIO(committed("results/paper/bounds.csv")))
+    ceilings = bounds[(bounds["dataset"] == "mnist") & (bounds["kind"] == "ceiling")]
+    measured = {
+        (row["resolution"], name): [row["name"].removesuffix(" grid"), *(f"{row[key]:.3f}" for key in COMPARISONS)]
+        for row in records(ceilings)
+        for name in row["backbones"].split(", ")
+    }
+    compared = [(name, int(px), rest) for px, name, _, *rest in grids() if (int(px), name) in measured]
+    assert len(compared) == len(PAPER_BACKBONES) * len(RESOLUTIONS)
+    for name, px, listed in compared:
+        assert listed == measured[px, name], f"python -m bench grids mnist: {name} at {px} px"

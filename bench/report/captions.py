@@ -78,8 +78,9 @@ KINDS = (
         "saliency",
         "What the maps show",
         "How many predictions change when the cue alone does (flips), where a map's mass lies, how much it says of this"
-        " image rather than of its class (specificity: 0 for a template), whether it is in one piece, and whether the"
-        " pixels that it names matter to the prediction (ROAD)."
+        " image rather than of its class (specificity: 0 for a template), how much more alike the maps of one class are"
+        " than those of different classes (coherence, which a template maximises), and whether the pixels that it names"
+        " matter to the prediction (ROAD)."
         " The grey band is `ce`, the dashed line chance.",
     ),
     Kind(

@@ -1,5 +1,6 @@
 """The figure of single test images with a cue, and of what each loss makes the map look at."""
 
+from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -43,11 +44,17 @@ def examples_of(dataset: str, resolution: int, test_images: int | None, indices:
     prepared = data.load(Path("data", f"{dataset}.safetensors"))
     whole = images.subset(prepared.test, test_images)
     split = data.Split(*(None if part is None else part[indices] for part in whole))  # type: ignore[arg-type]
-    assert split.shown is not None
-    named = split.shown.long() if split.corners is None else decoys.named(split.shown)
     pictures = images.resize(cues.pictures(split), resolution).expand(-1, 3, -1, -1)
     names = prepared.class_names
-    return Examples(pictures, split.corners, [names[c] for c in split.labels], [names[c] for c in named])
+    return Examples(pictures, split.corners, [names[c] for c in split.labels], cue_names(split, names))
+
+
+def cue_names(split: data.Split, classes: Sequence[str]) -> list[str]:
+    """The class that the cue of each image names; none without cues."""
+    if split.shown is None:
+        return []
+    named = split.shown.long() if split.corners is None else decoys.named(split.shown)
+    return [classes[c] for c in named]
 
 
 def examples(runs: Path, cells: pd.DataFrame, test_images: int | None) -> Figure | None:

@@ -26,6 +26,7 @@ from bench.report.drawing import (
     multiples,
     reference,
     reference_key,
+    seed_counts,
     seeds_text,
     upright,
 )
@@ -108,11 +109,10 @@ def over_epochs(epochs: pd.DataFrame) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.grid()
     figure.supylabel(upright(METRICS["reliance"].heading), fontsize=9)
-    first, seeds = epochs.iloc[0], sorted(set(epochs.groupby("loss")["seed"].nunique()))
-    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px, {n}"
-    figure.suptitle(f"{setting}: reliance on the cue as training goes on")
-    between = "mean over seeds" + (", 95 % t interval as a band" if seeds[-1] > 1 else "")
+    first, trainings = epochs.iloc[0], epochs.drop_duplicates(["loss", "seed"])
+    setting = f"{shown(first['dataset'])}, {shown(first['backbone'])}, {first['resolution']} px"
+    figure.suptitle(f"{setting}, {seeds_text(trainings)}: reliance on the cue as training goes on")
+    between = "mean over seeds" + (", 95 % t interval as a band" if max(seed_counts(trainings)) > 1 else "")
     base = Line2D([], [], color=REFERENCE, label=f"{BASELINE}; {between}")
     figure.legend(handles=[base, *group_keys(compared)], loc="outside lower center", ncols=5)
     return figure

@@ -15,6 +15,7 @@ from batchcam import resize_maps
 from bench.cell import cues, data, decoys, images
 from bench.errors import BenchError
 from bench.params import Cell
+from bench.report.example_figures import cue_names
 from bench.report.page import unpacked
 
 Pictures = NDArray[np.float32]
@@ -48,7 +49,7 @@ def read(folder: Path, directory: Path, cell: Cell, test_images: int | None) -> 
     try:
         found = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
     dataset, prototypes = _dataset(folder / f"{cell.dataset}.safetensors", cell.resolution)
     shown = images.subset(dataset.test, test_images)
     split = data.Split(*(None if part is None else part[found["example_indices"]] for part in shown))  # type: ignore[arg-type]
@@ -60,20 +61,23 @@ def read(folder: Path, directory: Path, cell: Cell, test_images: int | None) -> 
     )
     return Maps(
         dataset.class_names, means.numpy(), examples.numpy(), pictures.numpy(), prototypes.numpy(),
-        _named(split, dataset.class_names), _patches(split, cell.resolution),
+        tuple(cue_names(split, dataset.class_names)), _patches(split, cell.resolution),
     )  # fmt: skip
 
 
 def by_image(directory: Path) -> dict[str, NDArray[np.float64]]:
-    """The metrics of single test images in a cell's directory, (seeds,images) each; raise `BenchError` if damaged."""
+    """The metrics of single test images in a cell's directory, (seeds,images) each; `BenchError` if missing or damaged."""
     path = directory / "images.safetensors"
     try:
         return unpacked(safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> BenchError:
+def _unreadable(path: Path, error: Exception) -> BenchError:
+    """What is wrong with a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return BenchError(f"{path} is missing: dvc pull fetches it")
     return BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again")
 
 
@@ -86,14 +90,6 @@ def _dataset(path: Path, resolution: int) -> tuple[data.Dataset, torch.Tensor]:
         prepare(path.stem, path.parent)
     found = data.load(path)
     return found, images.prototypes(found.train, resolution)
-
-
-def _named(split: data.Split, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The class that each cue names."""
-    if split.shown is None:
-        return ()
-    named = split.shown.long() if split.corners is None else decoys.named(split.shown)
-    return tuple(classes[c] for c in named)
 
 
 def _patches(split: data.Split, resolution: int) -> Pictures | None:

@@ -13,7 +13,7 @@ from bench.cell.data import Dataset, load
 from bench.display import duration
 from bench.names import WEIGHTLESS
 from bench.params import Params
-from bench.run.estimate import Pace, Place, measured, reckoned, tested_images
+from bench.run.estimate import Pace, Place, estimated, measured, tested_images
 from bench.run.pipeline import Task
 from bench.run.room import check_images
 
@@ -57,7 +57,7 @@ def cost(params: Params, tasks: Collection[Task], executor: Executor, *, by_earl
     if known and paces:
         source = f"{source}, some measured here"
     paces |= known
-    seconds = reckoned(params, tasks, paces, data)
+    seconds = estimated(params, tasks, paces, data)
     memory = [pace.memory for pace in paces.values() if pace.memory is not None]
     return Cost(seconds, source, max(memory, default=None), _disk(params, tasks, found))
 

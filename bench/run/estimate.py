@@ -55,7 +55,7 @@ def measured(params: Params, tasks: Iterable[Task], executor: Executor) -> dict[
     return found
 
 
-def reckoned(
+def estimated(
     params: Params, tasks: Iterable[Task], paces: Mapping[Place, Pace], data: Mapping[str, Dataset]
 ) -> dict[Task, float]:
     """About how many seconds each task takes from its first seed to its last, alone on its threads."""

@@ -1,4 +1,4 @@
-"""Whether what a cell holds in memory can fit, reckoned before anything of it is allocated."""
+"""Whether what a cell holds in memory can fit, estimated before anything of it is allocated."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def check_room(params: Params, cell: Cell, *, swept: bool = False) -> None:
 def check_images(params: Params, cell: Cell, data: Dataset, *, swept: bool) -> None:
     """Raise `BenchError` if the images of a cell, or of its sweep, alone need more memory than there is.
 
-    What a training step needs on top is not reckoned: it depends on the network.
+    What a training step needs on top is not estimated: it depends on the network.
     """
     need, have = (
         image_bytes(cell, params.trained(cell.backbone, cell.resolution), data, swept=swept),

@@ -51,7 +51,8 @@ def run(
             to_train = [task for task in to_train if task not in restored]
         if not to_train:
             pipeline.record(params, to_record)
-            return f"{params.profile}: all {len(states)} {'sweeps' if sweeps_alone else 'cells'} are up to date"
+            what = "sweeps" if sweeps_alone else "cells and sweeps"
+            return f"{params.profile}: all {len(states)} {what} are up to date"
 
         from bench.run.cost import cost, described  # imports torch
 
@@ -89,7 +90,7 @@ def _train(
     if held := cluster.in_hands(params, list(expected_s)):
         where = cluster.folder(params)
         raise BenchError(
-            f"{len(held)} cells are in Slurm's hands, such as {held[0].name}: --slurm takes them up again;"
+            f"{len(held)} cells and sweeps are in Slurm's hands, such as {held[0].name}: --slurm takes them up again;"
             f" if their jobs were cancelled, remove {where}"
         )
     return runner.train(params, expected_s, jobs or JOBS, time_limit_s)

@@ -16,13 +16,17 @@ from torch import Tensor
 import batchcam
 from bench.names import (
     AUTOGRAD_LOOP,
+    CAPTUM,
     EXPLAIN,
     EXPLAIN_ALL,
     EXPLAIN_ALL_ALONE,
     EXPLAIN_ALONE,
     FORWARD,
+    GRAD_CAM,
     LOOP,
     PEERS,
+    PYTORCH_GRAD_CAM,
+    TORCH_CAM,
 )
 from bench.timing.groups import Group, Scene
 from bench.timing.interleave import Call, Stopwatch
@@ -47,7 +51,7 @@ SetUp = Callable[[], tuple[Call, Compare]]
 
 def names(group: Group) -> tuple[str, ...]:
     """Who is in a group, in the order of the tables: for growth and at the last stage the floor and ours, else all."""
-    ours = ("grad_cam", EXPLAIN, EXPLAIN_ALONE, EXPLAIN_ALL, EXPLAIN_ALL_ALONE)
+    ours = (GRAD_CAM, EXPLAIN, EXPLAIN_ALONE, EXPLAIN_ALL, EXPLAIN_ALL_ALONE)
     if group.kind == "growth" or group.last_stage:
         return (FORWARD, *ours)
     return (FORWARD, LOOP, AUTOGRAD_LOOP, *ours, *PEERS)
@@ -59,14 +63,14 @@ def contenders(scene: Scene) -> dict[str, SetUp]:
         FORWARD: lambda: (lambda _: _forward(scene), lambda logits, expected: relative_error(logits, expected.logits)),
         LOOP: lambda: (lambda watch: _old_loop(scene, watch), _error_of_targets),
         AUTOGRAD_LOOP: lambda: (lambda watch: _autograd_loop(scene, watch)[1], _error_of_targets),
-        "grad_cam": lambda: (lambda watch: _grad_cam(scene, watch), _error_of_targets),
+        GRAD_CAM: lambda: (lambda watch: _grad_cam(scene, watch), _error_of_targets),
         EXPLAIN: lambda: (lambda _: _explain(scene, scene.targets), _error_of_targets),
         EXPLAIN_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
         EXPLAIN_ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
         EXPLAIN_ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
-        "captum": lambda: _captum(scene),
-        "torch-cam": lambda: _torchcam(scene),
-        "pytorch-grad-cam": lambda: _pytorch_grad_cam(scene),
+        CAPTUM: lambda: _captum(scene),
+        TORCH_CAM: lambda: _torchcam(scene),
+        PYTORCH_GRAD_CAM: lambda: _pytorch_grad_cam(scene),
     }
 
 

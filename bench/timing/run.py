@@ -22,7 +22,7 @@ SUITE = Path(__file__).parent
 CODE = (
     "batchcam",
     "bench/timing",
-    *(f"bench/cell/{module}.py" for module in ("backbones", "convnext", "images", "losses", "objective")),
+    *(f"bench/cell/{module}.py" for module in ("backbones", "convnext", "losses", "objective")),
 )
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-msssim", "captum", "torchcam", "grad-cam")
 

@@ -7,6 +7,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 minutes=${1:?usage: profiles/paper/gpu.sh MINUTES [JOBS]}
+# To `timeout`, nought is no limit.
+[[ $minutes =~ ^[1-9][0-9]*$ ]] || { echo "MINUTES must be a whole number from 1 on, got '$minutes'" >&2; exit 2; }
 jobs=${2:-4} device=${DEVICE:-cuda} params=${PARAMS:-profiles/paper/params.yaml}
 profile=$(sed -n 's/^profile: *//p' "$params")
 left() { echo $((minutes * 60 - SECONDS)); }
@@ -24,5 +26,9 @@ if [ "$(left)" -gt 120 ]; then
     python -m bench run --params "$params" --jobs "$jobs" --time-limit "$((($(left) - 60) / 60))"
 fi
 folder=$(dirname "$params")
-tar --create --file "runs/$profile.tar" $(ls -d "runs/$profile" "$folder/dvc.lock" "results/$profile/timing-$device.json" 2>/dev/null)
-echo "runs/$profile.tar has what is finished"
+finished=()
+for path in "runs/$profile" "$folder/dvc.lock" "results/$profile/timing-$device.json"; do
+    [ -e "$path" ] && finished+=("$path")
+done
+[ ${#finished[@]} -gt 0 ] || { echo "nothing is finished yet" >&2; exit 1; }
+tar --create --file "runs/$profile.tar" "${finished[@]}" && echo "runs/$profile.tar has what is finished"

@@ -227,9 +227,11 @@ def test_unzipped_files_will_do(mirror: Path, tmp_path: Path) -> None:
 
 
 def test_another_gzip_header_is_no_other_file(mirror: Path, tmp_path: Path) -> None:
-    content = small_content()[TRAIN_IMAGES]
+    expected = datasets.prepare("mnist", tmp_path / "usual").read_bytes()
+    content, packed = small_content()[TRAIN_IMAGES], (mirror / f"{TRAIN_IMAGES}.gz").read_bytes()
     (mirror / f"{TRAIN_IMAGES}.gz").write_bytes(gzip.compress(content, compresslevel=1, mtime=12345))
-    datasets.prepare("mnist", tmp_path / "data")
+    assert (mirror / f"{TRAIN_IMAGES}.gz").read_bytes() != packed
+    assert datasets.prepare("mnist", tmp_path / "data").read_bytes() == expected
 
 
 def test_an_address_as_mirror_and_nothing_fetched_twice(

@@ -71,3 +71,12 @@ def test_damaged_files_are_one_sentence(directory: Path, prepared: Path) -> None
         read(prepared, directory, Cell("digits", "simple_cnn", "ce", 12), None)
     with pytest.raises(BenchError, match=r"images.safetensors is damaged .*: python -m bench cell makes it again$"):
         by_image(directory)
+
+
+def test_files_that_were_never_pulled_are_missing_and_not_damaged(directory: Path, prepared: Path) -> None:
+    for name in ("maps", "images"):
+        (directory / f"{name}.safetensors").unlink()
+    with pytest.raises(BenchError, match=r"maps.safetensors is missing: dvc pull fetches it$"):
+        read(prepared, directory, Cell("digits", "simple_cnn", "ce", 12), None)
+    with pytest.raises(BenchError, match=r"images.safetensors is missing: dvc pull fetches it$"):
+        by_image(directory)

@@ -1,4 +1,4 @@
-"""Whether a cell fits into memory, reckoned before: the images by their sizes."""
+"""Whether a cell fits into memory, estimated before: the images by their sizes."""
 
 import os
 from pathlib import Path

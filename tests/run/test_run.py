@@ -23,4 +23,4 @@ def test_sweeps_alone_leave_the_cells_for_later(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pipeline, "record", lambda _, tasks: recorded.extend(tasks))
     assert run(tiny({}), 1, None, sweeps_alone=True) == "tiny: all 1 sweeps are up to date"
     assert recorded == [SWEEP]
-    assert run(tiny({}), 1, None) == "tiny: all 2 cells are up to date"
+    assert run(tiny({}), 1, None) == "tiny: all 2 cells and sweeps are up to date"

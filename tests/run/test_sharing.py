@@ -85,7 +85,7 @@ def test_two_clones_split_a_grid_and_a_third_gathers_it_without_training(
         stale = pipeline.tasks(params)[0].output(params)
         stale.mkdir(parents=True)
         (stale / "metrics.json").write_text("of other parameters")
-        assert run(params, 1, None) == "tiny: all 4 cells are up to date"
+        assert run(params, 1, None) == "tiny: all 4 cells and sweeps are up to date"
         assert {task: (task.output(params) / "metrics.json").read_bytes() for task in made} == made
         monkeypatch.setattr(pipeline, "processor", lambda: "the processor of first")
         lines = CliRunner().invoke(app, ["plan"]).stdout.splitlines()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bench import paper
-from bench.names import shown
+from bench.names import PAPER_BACKBONES, shown
 from bench.report.claims.evidence import Evidence, Setting
 from bench.report.claims.kinds import Claim, OfMetric
 from bench.report.claims.rules import Rules
@@ -19,7 +19,7 @@ class Axis(NamedTuple):
     shown: Callable[[Any], str]
 
 
-AXES = {"backbone": Axis(paper.BACKBONES, shown), "resolution": Axis(paper.RESOLUTIONS, "{} px".format)}
+AXES = {"backbone": Axis(PAPER_BACKBONES, shown), "resolution": Axis(paper.RESOLUTIONS, "{} px".format)}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench import paper
-from bench.names import CONDITIONS, DATASETS, has_cue
+from bench.names import CONDITIONS, DATASETS, PAPER_BACKBONES, has_cue
 from bench.report.claims.rules import Rules
 from bench.report.frames import Record, records
 from bench.report.rendering import count
@@ -113,7 +112,7 @@ class Evidence:
         """
         baseline, family = self.rules.baseline, self.rules.family
         found = dict.fromkeys(s for s, loss in self._absent if loss in family and (s, baseline) in self._absent)
-        return [s for s in found if s.backbone in paper.BACKBONES and where.includes(s.dataset)]
+        return [s for s in found if s.backbone in PAPER_BACKBONES and where.includes(s.dataset)]
 
     def expects(self, setting: Setting, loss: str) -> bool:
         """Whether the profile has a cell, with results or without."""

@@ -1,4 +1,4 @@
-"""From an estimate with its interval to a verdict. `notes` has the rules of judging; nowhere else are they told."""
+"""From an estimate with its interval to a verdict; `notes` tells the rules as claims.md prints them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def notes(rules: Rules) -> list[str]:
         " one side with 2.5 %, in non-inferiority with 5 %, and there is no correction across settings.",
         "Where cross-entropy itself hardly relies on a cue"
         f" (less than {100 * rules.least_reliance:g} points), nothing is said of predictions that follow it.",
-        "What single images have, accuracies and flips among it, has a bootstrap interval over seeds and images. In"
+        "Per-image metrics, accuracies and flips among them, have a bootstrap interval over seeds and images. In"
         " simulation it covered 76, 86 and 90 % with 3, 6 and 10 seeds where seeds alone differ, so a verdict also"
         " needs the t test of the seeds.",
         "p is that of a loss or control after Holm; ratios of times have an interval alone. The sign-flip test asks"
