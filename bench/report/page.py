@@ -198,6 +198,8 @@ def _by_image(results: Results) -> Images:
         path = results.profile.runs / Cell(dataset, backbone, loss, resolution).name / "images.safetensors"
         try:
             found[Setting(dataset, backbone, resolution), loss] = unpacked(safetensors.numpy.load_file(path))
+        except FileNotFoundError:
+            raise BenchError(f"{path} is missing: dvc pull fetches it") from None
         except (safetensors.SafetensorError, OSError) as error:
             raise BenchError(f"{path} is damaged ({error}): python -m bench cell makes it again") from error
     return found

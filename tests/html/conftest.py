@@ -44,6 +44,7 @@ def repository(tmp_path: Path) -> Path:
     cells = pd.read_csv(ROOT / "results/quick/cells.csv", dtype={"status": str})
     few = cells["backbone"].isin(["simple_cnn", "resnet18"]) & (cells["resolution"] == 20)
     cells[few].to_csv(results / "cells.csv", index=False)
+    shutil.copyfile(ROOT / "results/quick/trainings.csv", results / "trainings.csv")
     (results / "tables/paper.md").write_text("**Accuracy, %**\n\n| loss | px |\n|---|---|\n| ce | 97.2 ± 0.3 |\n")
     (results / "figures").mkdir()
     names = ("effects-digits-simple_cnn-20", "effects-digits-resnet18-20", "overview-digits", "novel")
