@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from bench import params
 from bench.errors import BenchError
 from bench.files import written_aside
-from bench.names import ABLATED, BACKBONES, DATASETS, PAPER_BACKBONES, PAPER_LOSSES, has_cue
+from bench.names import ABLATED, BACKBONES, DATASETS, PAPER_BACKBONES, PAPER_LOSSES, has_cue, shown
 from bench.params import Cell, Params
 from bench.report import (
     captions,
@@ -54,10 +54,25 @@ class Results(NamedTuple):
     swept: pd.DataFrame
 
     @property
+    def begun(self) -> pd.DataFrame:
+        """The cells of every setting of which some cell has results."""
+        here = self.cells[list(SETTING)].itertuples(index=False, name=None)
+        return self.cells[[key in self._settings for key in here]]
+
+    @property
+    def waiting(self) -> list[tuple[str, str, int]]:
+        """The settings of which no cell has results."""
+        return [key for key, _ in groups(self.cells, SETTING) if key not in self._settings]
+
+    @property
+    def _settings(self) -> set[tuple[str, str, int]]:
+        return set(finished(self.cells)[list(SETTING)].itertuples(index=False, name=None))
+
+    @property
     def paper(self) -> pd.DataFrame:
-        """The cells of the paper's own grid, without controls, decoys and other places of the map."""
-        grid = set(self.profile.grid.cells())
-        return self.cells[[Cell(*key) in grid for key in self.cells[list(Cell._fields)].itertuples(index=False)]]
+        """The begun cells of the paper's own grid, without controls, decoys and other places of the map."""
+        grid, begun = set(self.profile.grid.cells()), self.begun
+        return begun[[Cell(*key) in grid for key in begun[list(Cell._fields)].itertuples(index=False)]]
 
     @property
     def trained(self) -> bool:
@@ -119,14 +134,14 @@ def _tables(results: Results) -> Iterator[Table]:
         headline = headlines.headline(results.cells, _picked(results))
         if headline is not None:
             yield headline
-        compared = results.cells[_beside_the_papers(results.cells)]
+        compared = results.begun[_beside_the_papers(results.begun)]
         if len(compared):
             yield paper_tables.compared(compared, results.bounds, results.profile)
-        bounded = results.cells["dataset"].isin(set(results.bounds["dataset"]))
+        bounded = results.begun["dataset"].isin(set(results.bounds["dataset"]))
         if bounded.any():
-            yield tables.reconstruction(results.cells[bounded], results.bounds)
-        yield tables.saliency(results.cells)
-        ablated = results.cells[results.cells["backbone"] == ABLATED]
+            yield tables.reconstruction(results.begun[bounded], results.bounds)
+        yield tables.saliency(results.begun)
+        ablated = results.begun[results.begun["backbone"] == ABLATED]
         if len(ablated):
             yield tables.methods(ablated)
     if len(results.timing):
@@ -160,13 +175,13 @@ def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
     from bench.report import example_figures, mean_maps  # with torch, which nothing else here needs
 
     grid = results.profile.grid
-    yield from shortcut_figures.drawn(results.cells, results.epochs)
-    for dataset in grid.dataset:
+    yield from shortcut_figures.drawn(results.begun, results.epochs)
+    for dataset in in_order(results.paper, "dataset"):
         if not has_cue(dataset):  # with a cue there are four accuracies
             yield f"accuracy-{dataset}", figures.accuracy(results.paper, dataset)
         yield f"reconstruction-{dataset}", figures.reconstruction(results.paper, results.bounds, dataset)
     measured = mean_maps.Measured(results.profile.runs, results.cells, results.bounds)
-    for (dataset,), of_dataset in groups(_with_maps(results.cells), ["dataset"]):
+    for (dataset,), of_dataset in groups(_with_maps(results.begun), ["dataset"]):
         for classes in mean_maps.classes_of(dataset, in_order(of_dataset, "resolution")):
             here = of_dataset[of_dataset["resolution"] == classes.resolution]
             for (backbone,), of_backbone in groups(here, ["backbone"]):
@@ -232,6 +247,9 @@ def _page(results: Results, made: Sequence[Table], names: Sequence[str], verdict
     parts += [f"![Mean map of each class, by backbone and loss](figures/{name}.png)" for name in overviews]
     if not results.trained:
         parts.append(f"No cell of this profile has results: {_states(results.cells)}.")
+    elif results.waiting:
+        places = [f"{shown(dataset)}, {shown(backbone)}, {px} px" for dataset, backbone, px in results.waiting]
+        parts.append(f"No cell has results of: {'; '.join(places)}.")
     parts.append(f"## Claims\n\n{verdicts}\n\nEvery test behind these verdicts: [claims.md](claims.md).")
     parts += [f"## {table.name.capitalize()}\n\n{markdown(table).rstrip()}" for table in made]
     parts += captions.section(names)

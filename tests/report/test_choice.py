@@ -1,16 +1,21 @@
 """The weight that is chosen of a sweep."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.names import VALIDATION
+from bench.params import load
 from bench.prepare.datasets import SOURCES
 from bench.report.choice import choose, picked, standard_error
 from bench.report.claims.rules import RULES
 from bench.report.frames import having, records
+from bench.report.results import read_sweep
 from tests.report.collected import chosen, swept
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("dataset", ["digits", "decoy_digits"])
@@ -100,3 +105,21 @@ def test_of_each_kind_the_nearest_maps_that_cost_no_accuracy_are_picked_and_the_
 def test_nothing_is_picked_where_nothing_was_tried() -> None:
     nothing = swept().iloc[:0]
     assert picked(nothing, choose(nothing, RULES), RULES) == {}
+
+
+def test_the_committed_weights_and_picks_are_those_that_the_committed_sweeps_choose() -> None:
+    """Of each dataset whose sweeps have run; `reduced` and `paper` take over what `evidence` chose with SimpleCNN."""
+    evidence = load(ROOT / "profiles/evidence/params.yaml", ROOT)
+    tried = read_sweep(ROOT / "results/evidence/sweep.csv")
+    chosen = choose(tried, RULES)
+    best = {dataset: losses for (dataset, _, _), losses in picked(tried, chosen, RULES).items()}
+    known = chosen[chosen["weight"].notna() & chosen["dataset"].isin(best)]
+    assert {"decoy_mnist", "mnist"} <= set(known["dataset"])
+    for row in records(known):
+        assert evidence.weights[row["dataset"]][row["loss"]] == row["weight"], row
+    for name in ("reduced", "paper"):
+        profile = load(ROOT / f"profiles/{name}/params.yaml", ROOT)
+        for dataset, losses in profile.picked.items():
+            assert losses == best[dataset]
+            for row in records(having(known, dataset=dataset)):
+                assert profile.weights[dataset].get(row["loss"], row["weight"]) == row["weight"], (name, row)

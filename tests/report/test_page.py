@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from batchcam import resize_maps
 from bench.cell.data import PARTS
 from bench.errors import BenchError
+from bench.names import METRICS
 from bench.report import figures, page
 from bench.report.collect import EPOCHS
 from bench.report.results import means
@@ -190,6 +191,20 @@ def test_a_profile_without_results_says_so_and_shows_its_timings(tree: Path) -> 
     assert sorted(path.stem for path in (results / "tables").glob("*.md")) == ["timing"]
     assert not list((results / "figures").iterdir())
     assert set(pd.read_csv(results / "claims.csv")["verdict"]) == {"not measured"}
+
+
+def test_a_setting_that_has_not_begun_is_named_and_has_no_figure(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = unsaved(monkeypatch)
+    results = next((tree / "results").iterdir())
+    begun = pd.read_csv(results / "cells.csv", dtype={"status": str})
+    waiting = begun.assign(status="missing", resolution=112, **dict.fromkeys(METRICS))
+    pd.concat([begun, waiting]).to_csv(results / "cells.csv", index=False)
+    page.report(tree / "params.yaml")
+    text = (results / "README.md").read_text("utf-8")
+    assert "No cell has results of: digits, ResNet-18, 112 px." in text
+    assert "mean-maps-digits-resnet18-23" in drawn
+    assert not [name for name in drawn if "112" in name]
+    assert "| 112 |" not in (results / "tables/saliency.md").read_text("utf-8")
 
 
 def test_what_is_missing_or_damaged_is_one_sentence(tree: Path) -> None:

@@ -122,6 +122,11 @@ class Evidence:
         """Whether some seed of a cell has results."""
         return (setting, loss) in self._cells
 
+    def tried(self, setting: Setting, losses: Iterable[str]) -> bool:
+        """Whether each of these cells has been run, if in vain."""
+        absent = [self._absent.get((setting, loss), "missing") for loss in losses if not self.has(setting, loss)]
+        return "missing" not in absent
+
     def missing(self, setting: Setting, losses: Iterable[str]) -> str:
         """Which of these cells have no results, and why; "" if all have some."""
         by_reason: dict[str, list[str]] = {}

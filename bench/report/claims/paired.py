@@ -36,7 +36,8 @@ def finding(evidence: Evidence, setting: Setting, loss: str, metric: Metric, que
     test = f"difference to {question.name}"
     involved = [loss, *([question.reference] if isinstance(question.reference, str) else [])]
     if missing := evidence.missing(setting, involved):
-        return Finding(test, obstacle=missing) if evidence.has(setting, loss) else Finding(test, unmeasured=missing)
+        tried = evidence.has(setting, loss) and evidence.tried(setting, involved)
+        return Finding(test, obstacle=missing) if tried else Finding(test, unmeasured=missing)
     sample = _sample(evidence, setting, loss, metric, question.reference)
     return tested(test, sample, metric, question)._replace(least=evidence.rules.least_seeds)
 

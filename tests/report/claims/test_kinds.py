@@ -250,11 +250,14 @@ def test_controls_that_a_setting_lacks_are_not_asked_for_there() -> None:
     assert overall(gone, f"{BEYOND} permuted-ssim: accuracy")["verdict"] == SUPPORTED
 
 
-def test_a_control_that_failed_is_told() -> None:
+@pytest.mark.parametrize(
+    ("status", "word", "verdict"), [("failed: x", "failed", INCONCLUSIVE), ("missing", "missing", NOT_MEASURED)]
+)
+def test_a_control_that_failed_or_has_not_been_run_is_told(status: str, word: str, verdict: str) -> None:
     made = results("up", "up", ["accuracy"], seeds=3)
-    made = pd.concat([made[made["loss"] != "blob-ssim"], absent("blob-ssim", "failed: x")])
+    made = pd.concat([made[made["loss"] != "blob-ssim"], absent("blob-ssim", status)])
     found = row(judged(made), f"{BEYOND} blob-ssim: accuracy", "prototype-ssim − blob-ssim")
-    assert (found["verdict"], found["reason"]) == (INCONCLUSIVE, "1 cell without results (failed: blob-ssim)")
+    assert (found["verdict"], found["reason"]) == (verdict, f"1 cell without results ({word}: blob-ssim)")
 
 
 def test_a_control_within_the_declared_margin_is_equivalent() -> None:
