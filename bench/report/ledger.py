@@ -4,6 +4,7 @@ Made of the committed tables of the profiles alone, claims.csv, cells.csv and tr
 `dvc pull` is needed.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from bench.files import written_aside
 from bench.names import LOSSES, METRICS, shown
 from bench.params import Params, load
 from bench.report import alternatives, sentences
+from bench.report.claims.catalogue import catalogue
+from bench.report.claims.kinds import OfMetric
 from bench.report.claims.rules import RULES
 from bench.report.claims.verdict import SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
@@ -24,7 +27,7 @@ from bench.report.rendering import NONE, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
-    *("question", "answer", "effect", "low", "high", "control_effect"),
+    *("question", "answer", "metric", "effect", "low", "high", "control_effect"),
     *("where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
@@ -43,8 +46,7 @@ class Question(NamedTuple):
     """What a reader asks, and the claims that answer it."""
 
     question: str
-    claims: Sequence[str]  # their sentences
-    metric: str | None  # of the effect and of that of the controls; None: ratios of times
+    claims: Sequence[str]  # their sentences; the effect is that of the first that says something
     would_change: str
 
 
@@ -52,48 +54,41 @@ QUESTIONS = (
     Question(
         "Do single maps look like their class?",
         ("reconstruction improves in SSIM",),
-        "ssim",
         "a larger grid of the map, or another distance",
     ),
     Question(
         "Do class means look more like it than the best map that knows nothing?",
         ("reconstruction beats the floors in class-mean SSIM",),
-        "class_mean_ssim",
         "a grid that can show more",
     ),
     Question(
         "Do maps lie on the object?",
         ("maps lie on the object: energy on ink", "maps lie on what the model needs: ROAD"),
-        "epg_ink",
         "objects that fill less of the image",
     ),
     Question(
         "Do maps fit this image, and not its class alone?",
         ("maps stay specific to the instance",),
-        "specificity",
         "a target made of the image",
     ),
-    Question("Are maps more coherent?", ("maps are more coherent",), "coherence", "a baseline without templates"),
+    Question("Are maps more coherent?", ("maps are more coherent",), "a baseline without templates"),
     Question(
         "Is accuracy kept?",
         ("accuracy is competitive", "accuracy with the true decoy is competitive"),
-        "accuracy",
         "another weight or margin; longer training",
     ),
-    Question("Is accuracy gained?", ("accuracy improves",), "accuracy", "a baseline that overfits"),
+    Question("Is accuracy gained?", ("accuracy improves",), "a baseline that overfits"),
     Question(
         "Is a shortcut dropped in the predictions?",
         (
             "robustness to spurious correlations improves: reliance on the decoy",
             "spurious activation is suppressed: flip rate",
         ),
-        "reliance",
         "a shortcut on the object itself, such as its colour",
     ),
     Question(
         "Is it dropped in the maps?",
         ("spurious activation is suppressed: decoy mass",),
-        "decoy_mass",
         "maps by another method",
     ),
     Question(
@@ -101,31 +96,26 @@ QUESTIONS = (
         tuple(
             f"{guided} gains more than {control}: reliance on the decoy" for control, guided in RULES.controls.items()
         ),
-        "reliance",
         "a control that keeps the model from the shortcut less well",
     ),
     Question(
         "Is the overhead of a training step minimal?",
         ("overhead is minimal",),
-        None,
         "another network, batch or device",
     ),
     Question(
         "Is a forward pass with its map faster than one without?",
         ("inference time falls: below a plain forward pass",),
-        None,
         "another network, batch or device",
     ),
     Question(
         "Is it faster than the loop over images?",
         ("inference time falls: below the old loop over images",),
-        None,
         "a batch of one",
     ),
     Question(
         "Do gains hold for all networks and resolutions?",
         ("gains hold for all three backbones", "gains hold at both resolutions"),
-        None,
         "the grid at full scale",
     ),
 )
@@ -166,7 +156,8 @@ def read_claims(path: Path) -> pd.DataFrame:
 def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
     """The columns `COLUMNS`, a row for each of `QUESTIONS`; the effect is a loss's metric − that of cross-entropy."""
     known = sorted(profiles, key=lambda p: _worth(p.params.profile))
-    return pd.DataFrame([_row(question, known) for question in QUESTIONS], columns=COLUMNS)
+    rows = [_row(question, known) for question in QUESTIONS]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"metric": object})
 
 
 def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
@@ -247,7 +238,7 @@ def _worth(profile: str) -> int:
 def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     settings = [(p, row) for p in profiles for row in _deciding(p.claims, question)]
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
-    found: Record = {"question": question.question, "answer": answer(verdicts)}
+    found: Record = {"question": question.question, "answer": answer(verdicts), "metric": None}
     found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
@@ -256,8 +247,8 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
         found[name] = sum(verdict in side for verdict in verdicts)
     found["would_change"] = question.would_change
     if spoken:
-        first = spoken[0][0]
-        found |= _effect([row for p, row in spoken if p is first], first, question)
+        first, claim = spoken[0][0], spoken[0][1]["claim"]
+        found |= _effect([row for p, row in spoken if p is first and row["claim"] == claim], first)
     return found
 
 
@@ -274,28 +265,37 @@ def answer(verdicts: Sequence[Verdict]) -> str:
 
 
 def _deciding(claims: pd.DataFrame, question: Question) -> list[Record]:
-    """The rows that decide in their settings."""
-    return records(claims[claims["claim"].isin(question.claims) & claims["decides"]])
+    """The rows that decide in their settings, in the order of the question's claims."""
+    return [row for claim in question.claims for row in records(claims[claims["claim"].eq(claim) & claims["decides"]])]
 
 
-def _effect(rows: Sequence[Record], profile: Profile, question: Question) -> Record:
+@functools.cache
+def _metrics() -> dict[str, str]:
+    """What each claim is measured by, where that is a metric of cells.csv."""
+    return {claim.sentence: claim.metric.name for claim in catalogue(RULES) if isinstance(claim, OfMetric)}
+
+
+def _effect(rows: Sequence[Record], profile: Profile) -> Record:
     """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval.
 
     Of ratios of times, the median over settings, with the least and the greatest.
+
+    Args:
+        rows: those of one claim.
+        profile: where they are from.
     """
-    if question.metric is None:
+    metric = _metrics().get(rows[0]["claim"])
+    if metric is None:
         ratios = pd.Series([row["estimate"] for row in rows], dtype=float)
         return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
-    controls = [_best_control(profile.cells, row, question.metric) for row in rows]
+    controls = [_best_control(profile.cells, row, metric) for row in rows]
     known = [gain for gain in controls if not math.isnan(gain)]
-    found = {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
+    found = {"metric": metric, "effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
     return found | {"control_effect": next(iter(known), math.nan)}
 
 
-def _best_control(cells: pd.DataFrame, row: Record, metric: str | None) -> float:
+def _best_control(cells: pd.DataFrame, row: Record, metric: str) -> float:
     """The largest gain of a control over cross-entropy in a setting, by seeds."""
-    if metric is None:
-        return math.nan
     here = finished(having(cells, **{name: row[name] for name in SETTING}))
     by_loss = {loss: cell.set_index("seed")[metric] for (loss,), cell in groups(here, ["loss"])}
     if RULES.baseline not in by_loss:
@@ -324,8 +324,7 @@ def _where(profile: Profile, row: Record) -> str:
 
 def _shown(row: Record) -> Mapping[str, str]:
     """A row for readers."""
-    metrics = {question.question: question.metric for question in QUESTIONS}
-    effect, control = _effects(row, metrics[row["question"]])
+    effect, control = _effects(row)
     places = row["where"].split("; ") if row["where"] else []
     where = f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}" if places else NONE
     return {
@@ -339,13 +338,13 @@ def _shown(row: Record) -> Mapping[str, str]:
     }
 
 
-def _effects(row: Record, metric: str | None) -> tuple[str, str]:
+def _effects(row: Record) -> tuple[str, str]:
     """The effect with its interval and that of the best control, in the unit of the metric; without one, ratios."""
     if math.isnan(row["effect"]):
         return NONE, NONE
-    if metric is None:
+    if row["metric"] is None:
         return f"× {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
-    known = METRICS[metric]
+    known = METRICS[row["metric"]]
     name, _, unit = known.label.partition(", ")
     points = " points" if unit else ""
     effect, low, high, control = (

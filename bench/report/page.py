@@ -56,13 +56,14 @@ class Results(NamedTuple):
     @property
     def begun(self) -> pd.DataFrame:
         """The cells of every setting of which some cell has results."""
-        here = self.cells[list(SETTING)].itertuples(index=False, name=None)
-        return self.cells[[key in self._settings for key in here]]
+        settings = self._settings
+        return self.cells[[key in settings for key in self.cells[list(SETTING)].itertuples(index=False, name=None)]]
 
     @property
     def waiting(self) -> list[tuple[str, str, int]]:
         """The settings of which no cell has results."""
-        return [key for key, _ in groups(self.cells, SETTING) if key not in self._settings]
+        settings = self._settings
+        return [key for key, _ in groups(self.cells, SETTING) if key not in settings]
 
     @property
     def _settings(self) -> set[tuple[str, str, int]]:

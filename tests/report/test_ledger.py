@@ -21,12 +21,15 @@ from bench.report.ledger import Profile, Question, answer, ledger
 
 ROOT = Path(__file__).parents[2]
 SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NOT_JUDGED, NOT_MEASURED = Verdict
-KEPT = Question("Is it kept?", ("kept",), "accuracy", "another weight")
+KEPT = Question("Is it kept?", ("accuracy is competitive",), "another weight")
+RELIED = Question(
+    "Is less relied on it?", ("robustness to spurious correlations improves: reliance on the decoy",), "-"
+)
 
 
 def decided(verdict: Verdict, **more: Any) -> dict[str, Any]:
     """A row of claims.csv."""
-    row = {"claim": "kept", "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
+    row = {"claim": KEPT.claims[0], "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
     row |= {"loss": "all six", "estimate": 0.1, "low": 0.05, "high": 0.15, "n": 5, "decides": True}
     return row | {"verdict": verdict.value} | more
 
@@ -95,8 +98,12 @@ def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch:
     assert "| accuracy −10.00 [−15.00, −5.00] points | " in " ".join(text.split())
     assert "| +2.00 points |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
-    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(metric=None),))
-    times = [decided(CONTRADICTED, estimate=ratio, resolution=px) for ratio, px in ((1.9, 12), (1.354, 23), (1.02, 28))]
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
+    of_times = {"claim": "overhead is minimal"}
+    times = [
+        decided(CONTRADICTED, **of_times, estimate=ratio, resolution=px)
+        for ratio, px in ((1.9, 12), (1.354, 23), (1.02, 28))
+    ]
     text = module.table(ledger([profile(*times)]))
     assert "| × 1.35 (1.02 to 1.90) | – |" in " ".join(text.split())
 
@@ -138,10 +145,27 @@ def test_the_effect_is_that_of_the_profile_that_is_worth_most() -> None:
 
 
 def test_less_can_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(metric="reliance"),))
+    monkeypatch.setattr(module, "QUESTIONS", (RELIED,))
     measured = cells(ce=0.2, blob_ssim=0.1, permuted_ssim=0.15).assign(reliance=lambda frame: frame["accuracy"])
-    made = ledger([profile(decided(SUPPORTED), measured=measured)])
+    made = ledger([profile(decided(SUPPORTED, claim=RELIED.claims[0]), measured=measured)])
     assert made["control_effect"].tolist() == pytest.approx([-0.1])
+
+
+def test_the_effect_and_its_control_are_of_the_first_claim_that_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Question("Is it kept?", ("accuracy is competitive", "accuracy with the true decoy is competitive"), "-")
+    monkeypatch.setattr(module, "QUESTIONS", (both,))
+    measured = cells(ce=0.9, blob_ssim=0.92).assign(true_accuracy=lambda frame: 1 - frame["accuracy"])
+    rows = [
+        decided(SUPPORTED, claim=both.claims[1], estimate=0.3),
+        decided(NOT_MEASURED, claim=both.claims[0], estimate=math.nan),
+    ]
+    (row,) = ledger([profile(*rows, measured=measured)]).to_dict("records")
+    assert (row["metric"], row["effect"]) == ("true_accuracy", 0.3)
+    assert row["control_effect"] == pytest.approx(-0.02)
+    rows.append(decided(SUPPORTED, claim=both.claims[0], estimate=0.1))  # listed after, asked before
+    (row,) = ledger([profile(*rows, measured=measured)]).to_dict("records")
+    assert (row["metric"], row["effect"]) == ("accuracy", 0.1)
+    assert row["control_effect"] == pytest.approx(0.02)
 
 
 def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +176,6 @@ def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest
     known = {claim.sentence for claim in catalogue(RULES)}
     for question in module.QUESTIONS:
         assert set(question.claims) <= known, question.question
-        assert question.metric is None or question.metric in METRICS
 
 
 def test_a_profile_of_ones_own_comes_last() -> None:
