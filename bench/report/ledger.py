@@ -157,7 +157,7 @@ def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
     """The columns `COLUMNS`, a row for each of `QUESTIONS`; the effect is a loss's metric − that of cross-entropy."""
     known = sorted(profiles, key=lambda p: _worth(p.params.profile))
     rows = [_row(question, known) for question in QUESTIONS]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"metric": object})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
@@ -238,7 +238,7 @@ def _worth(profile: str) -> int:
 def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     settings = [(p, row) for p in profiles for row in _deciding(p.claims, question)]
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
-    found: Record = {"question": question.question, "answer": answer(verdicts), "metric": None}
+    found: Record = {"question": question.question, "answer": answer(verdicts), "metric": ""}
     found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
@@ -342,7 +342,7 @@ def _effects(row: Record) -> tuple[str, str]:
     """The effect with its interval and that of the best control, in the unit of the metric; without one, ratios."""
     if math.isnan(row["effect"]):
         return NONE, NONE
-    if row["metric"] is None:
+    if not row["metric"]:
         return f"× {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
     known = METRICS[row["metric"]]
     name, _, unit = known.label.partition(", ")
