@@ -115,14 +115,19 @@ def _file_hash(path: Path, size: int, changed_ns: int) -> str:
 
 
 def commit() -> str | None:
-    """The commit that runs, with "-dirty" after it where files differ from it; None outside Git."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
+    """The commit that runs, with "-dirty" after it where `CODE` differs from it; None outside Git.
+
+    Parameters and data are told beside it, and dvc.lock changes with every run.
+    """
+    head = _git("rev-parse", "--verify", "HEAD")
+    if not head:
         return None
-    return described.stdout.strip() or None
+    return f"{head}-dirty" if _git("status", "--porcelain", "--", *CODE) else head
+
+
+def _git(*arguments: str) -> str:
+    try:
+        ran = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return ran.stdout.strip() if ran.returncode == 0 else ""
