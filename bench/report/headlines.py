@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.names import COMPARISONS, METRICS, has_cue, kind_of, shown
+from bench.names import COMPARISONS, METRICS, kind_of, shown
 from bench.report.claims.evidence import Setting
 from bench.report.frames import groups
 from bench.report.paper_tables import mean_of, text_of
@@ -18,19 +18,21 @@ _KINDS = {"ce": "ce", "prototype": "Prototype", "batchcam": "Batch-CAM"}
 
 
 def headline(cells: pd.DataFrame, picked: Mapping[Setting, Sequence[str]]) -> Table | None:
-    """A row for each setting without cues; None where validation has picked nothing.
+    """A row for each setting; None where validation has picked nothing.
 
     Args:
-        cells: cells.csv.
+        cells: cells.csv, of the paper's losses and networks on images without cues.
         picked: by setting, the loss of each kind that validation picked.
     """
     rows, used, chosen = [], [], {}
     for key, here in groups(cells, SETTING):
         setting = Setting(*key)
-        if setting not in picked or has_cue(setting.dataset):
+        if setting not in picked:
             continue
         losses = {kind_of(loss): loss for loss in ("ce", *picked[setting])}
         mine = here[here["loss"].isin(losses.values())]
+        if mine.empty:
+            continue
         seeds = max(len(cell) for _, cell in groups(mine, ["loss"]))
         row = {"dataset": shown(setting.dataset), "backbone": shown(setting.backbone), "px": str(setting.resolution)}
         row["n"] = str(seeds)

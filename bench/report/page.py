@@ -132,10 +132,10 @@ def _picked(results: Results) -> dict[Setting, list[str]]:
 def _tables(results: Results) -> Iterator[Table]:
     """All tables of the profile; those of what was not measured are left out."""
     if results.trained:
-        headline = headlines.headline(results.cells, _picked(results))
+        compared = results.begun[_beside_the_papers(results.begun)]
+        headline = headlines.headline(compared, _picked(results))
         if headline is not None:
             yield headline
-        compared = results.begun[_beside_the_papers(results.begun)]
         if len(compared):
             yield paper_tables.compared(compared, results.bounds, results.profile)
         bounded = results.begun["dataset"].isin(set(results.bounds["dataset"]))

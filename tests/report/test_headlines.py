@@ -48,7 +48,6 @@ def test_fewer_seeds_are_counted() -> None:
     assert table.blocks[0].cells.iloc[0]["accuracy, %: ce"] == "92.00 (n=1 of 3)"
 
 
-def test_settings_with_cues_or_without_a_pick_have_no_row() -> None:
+def test_a_setting_without_a_pick_or_without_what_was_picked_has_no_row() -> None:
     assert headline(cells(), {}) is None
-    decoyed = cells().assign(dataset="decoy_digits")
-    assert headline(decoyed, {HERE._replace(dataset="decoy_digits"): ["prototype-l1"]}) is None
+    assert headline(cells().query("loss == 'prototype-l2'"), PICKED) is None
