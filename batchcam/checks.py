@@ -25,12 +25,14 @@ def check_float(name: str, value: object, shapes: str) -> Tensor:
     return value
 
 
-def check_images(value: object) -> None:
-    """Raise unless `value` is a floating-point tensor (N,C,H,W) or (N,H,W) in [0, 1]."""
-    images = check_float("images", value, "(N,C,H,W) or (N,H,W)")
-    if images.numel() and not 0 <= images.min() <= images.max() <= 1:
-        found = f"{images.min():.3g}..{images.max():.3g}"
-        raise ValueError(f"images must lie in [0, 1], got {found}; pass them before normalisation")
+def check_unit(name: str, value: object, shapes: str, *, maps: bool = False) -> Tensor:
+    """The value, if it passes `check_float` and lies in [0, 1], but for rounding; maps may be NaN, as a loss shows."""
+    tensor = check_float(name, value, shapes)
+    low, high = tensor.detach().aminmax() if tensor.numel() else (0, 1)
+    if not (low >= -1e-5 and high <= 1 + 1e-5) and not (maps and low != low):
+        hint = "normalize_maps brings them there" if maps else "pass images before normalisation"
+        raise ValueError(f"{name} must lie in [0, 1], got {low:.3g}..{high:.3g}; {hint}")
+    return tensor
 
 
 def check_class_indices(name: str, value: object, count: int, num_classes: int | None) -> None:

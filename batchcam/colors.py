@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from batchcam.checks import check_float, check_images
+from batchcam.checks import check_float, check_unit
 from batchcam.maps import normalize_maps, resize_maps
 from batchcam.precision import full_precision
 
@@ -31,7 +31,7 @@ def overlay(images: Tensor, maps: Tensor) -> Tensor:
         >>> batchcam.overlay(torch.rand(8, 3, 32, 32), torch.rand(8, 4, 4)).shape
         torch.Size([8, 3, 32, 32])
     """
-    check_images(images)
+    check_unit("images", images, "(N,C,H,W) or (N,H,W)")
     check_float("maps", maps, "(N,h,w)")
     x = full_precision(images if images.ndim == 4 else images.unsqueeze(1))
     if len(x) != len(maps) or x.shape[1] not in (1, 3):

@@ -38,10 +38,8 @@ def l2(a: Tensor, b: Tensor) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """1 − SSIM, in [0, 2]: the structural similarity of Wang et al. 2004, data range 1, as a distance.
 
-    SSIM is the mean over the window's valid positions of
-    (2 μa μb + C1)(2 σab + C2) / ((μa² + μb² + C1)(σa² + σb² + C2)), with C1 = .01², C2 = .03² and Gaussian-weighted
-    moments (11 taps, σ 1.5); computed by pytorch-msssim. The losses compute the same their own, faster way
-    (`batchcam.ssim`). Arguments and result are those of `l1`.
+    Its formula stands in `batchcam.ssim.similarity`, by which the losses compute the same faster; this is
+    pytorch-msssim. Arguments and result are those of `l1`.
 
     Raises:
         TypeError, ValueError: as for `l1`; or a side shorter than the window's 11 pixels.

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from batchcam.checks import check_choice, check_class_indices, check_float, check_same_size
+from batchcam.checks import check_choice, check_class_indices, check_same_size, check_unit
 from batchcam.distances import DISTANCES
 from batchcam.precision import full_precision, no_autocast
 from batchcam.ssim import similarity
@@ -25,8 +25,6 @@ class PrototypeLoss(nn.Module):
 
     Example:
         >>> prototypes = batchcam.class_prototypes(images, labels, num_classes=4)
-        >>> logits, raw_maps = batchcam.explain(model, model.layer4, images)
-        >>> maps = batchcam.normalize_maps(batchcam.resize_maps(raw_maps, images.shape[2:]))
         >>> loss = batchcam.PrototypeLoss(prototypes, "ssim")(maps, labels)
     """
 
@@ -35,7 +33,7 @@ class PrototypeLoss(nn.Module):
     def __init__(self, prototypes: Tensor, distance: str = "ssim") -> None:
         super().__init__()
         check_choice("distance", distance, DISTANCES)
-        check_float("prototypes", prototypes, "(C,H,W)")
+        check_unit("prototypes", prototypes, "(C,H,W)")
         self.distance = distance
         self.register_buffer("prototypes", prototypes)
 
@@ -87,7 +85,7 @@ class BatchCAMLoss(nn.Module):
         if READINGS[reading] and prototypes is None:
             raise ValueError(f"the reading {reading!r} compares with prototypes: pass them, (C,H,W)")
         if prototypes is not None:
-            check_float("prototypes", prototypes, "(C,H,W)")
+            check_unit("prototypes", prototypes, "(C,H,W)")
         self.distance = distance
         self.reading = reading
         self.register_buffer("prototypes", prototypes)
@@ -138,7 +136,7 @@ def _class_means(membership: Tensor, planes: Tensor) -> Tensor:
 def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
     if images is None:
         raise ValueError("the reading 'batch_image' needs the images of the maps, (N,H,W) or (N,channels,H,W)")
-    check_float("images", images, "(N,H,W) or (N,channels,H,W)")
+    check_unit("images", images, "(N,H,W) or (N,channels,H,W)")
     if len(images) != len(maps):
         raise ValueError(f"images {tuple(images.shape)} and maps {tuple(maps.shape)} differ in N")
     check_same_size("maps", maps, "images", images)
@@ -147,7 +145,7 @@ def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
 
 
 def _check_batch(maps: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
-    check_float("maps", maps, "(N,H,W)")
+    check_unit("maps", maps, "(N,H,W)", maps=True)
     if len(maps) == 0:
         raise ValueError("maps must hold at least one map, got an empty batch")
     check_class_indices("labels", labels, len(maps), num_classes)

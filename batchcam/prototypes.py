@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from batchcam.checks import check_class_indices, check_images
+from batchcam.checks import check_class_indices, check_unit
 
 
 def class_prototypes(images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -42,7 +42,7 @@ def class_sums(images: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor
         >>> more = batchcam.class_sums(images, labels, num_classes=4)
         >>> prototypes = batchcam.prototypes_from_sums(sums + more[0], counts + more[1])
     """
-    check_images(images)
+    check_unit("images", images, "(N,C,H,W) or (N,H,W)")
     check_class_indices("labels", labels, images.shape[0], num_classes)
     grey = images.double().mean(dim=1) if images.ndim == 4 else images.double()
     # A one-hot product rather than index_add_, which adds in no fixed order on CUDA.

@@ -34,10 +34,9 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         self._layer = layer
         self._layout = layout
         self._thread = threading.get_ident()
-        self._versions: dict[int, int] = {}  # of the layer's arguments before it ran
+        self._had: dict[int, tuple[Tensor, int]] = {}  # by id: what the layer had before it ran, and its version
         self._runs = 0
         self._output: object = None
-        self._version = 0
 
     @property
     def activations(self) -> Tensor:
@@ -48,12 +47,12 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
                 also after the layout, or was changed in place later.
             TypeError: its output is not one floating-point tensor.
         """
-        if self._runs != 1:
-            ran = f"ran {self._runs} times" if self._runs else "did not run"
-            raise ValueError(
-                f"the captured layer {ran} inside capture(); it must run exactly once, in this thread, and as Python:"
-                " code that torch.compile has made runs no hook, so pass the model itself, not the compiled one"
-            )
+        if self._runs > 1:
+            needed = "run the model once, and of a layer that it uses several times capture the module around one use"
+            raise ValueError(f"the captured layer ran {self._runs} times inside capture(): {needed}")
+        if not self._runs:
+            needed = "it must run in this thread, as Python; code of torch.compile runs no hook: pass the model itself"
+            raise ValueError(f"the captured layer did not run inside capture(): {needed}")
         output = self._output
         arranged(self._layout, "the captured layer's output", output)
         assert isinstance(output, Tensor)
@@ -77,22 +76,23 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
 
     def _before(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == self._thread:
-            given = [b for a in (*args, *kwargs.values()) for b in (a if isinstance(a, (list, tuple)) else (a,))]
-            self._versions |= {id(a): a._version for a in given if isinstance(a, Tensor) and not a.is_inference()}
+            kept = [a for m in layer.modules() for of in (vars(m), m._parameters, m._buffers) for a in of.values()]
+            had = [b for a in (*args, *kwargs.values(), *kept) for b in (a if isinstance(a, (list, tuple)) else (a,))]
+            self._had = {id(a): (a, a._version) for a in had if isinstance(a, Tensor) and not a.is_inference()}
 
     def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
         if threading.get_ident() != self._thread:
             return None
-        self._runs += 1
-        if self._runs > 1:
+        had, self._had = self._had, {}
+        self._runs, self._output = self._runs + 1, output
+        if self._runs > 1 or torch.is_inference_mode_enabled():
             return None
-        self._output = output
-        if not isinstance(output, Tensor) or not output.is_floating_point() or torch.is_inference_mode_enabled():
+        if not isinstance(output, Tensor) or not output.is_floating_point():
             return None
         grad_mode = torch.is_grad_enabled()
-        _check_around(grad_mode, self._ddp)
-        if self._versions.get(id(output)) == output._version:
-            output = output.clone()  # the layer handed on its input, which others may read and change
+        _check_around(layer, grad_mode, self._ddp)
+        if had.get(id(output)) == (output, output._version):
+            output = output.clone()  # the layer handed on its input, or what it kept: others may read and change that
         origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
         if not grad_mode:
             output = output.detach() if output.requires_grad else output
@@ -137,12 +137,14 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     return Captured(layer, layout)
 
 
-def _check_around(grad_mode: bool, outside: DistributedDataParallel | None) -> None:
+def _check_around(layer: nn.Module, grad_mode: bool, outside: DistributedDataParallel | None) -> None:
     """Raise under vmap, and where DDP would take a map's gradient for the training's, unless all runs inside DDP."""
     if any(transform.key() == TransformType.Vmap for transform in get_interpreter_stack() or ()):
         raise ValueError("capture does not work under torch.func.vmap: run the whole batch, a map is per image already")
     ddp = DistributedDataParallel._get_active_ddp_module()
-    if ddp not in (None, outside) and not grad_mode:
+    if ddp in (None, outside) or layer not in ddp.modules():  # another thread may run a model of its own
+        return
+    if not grad_mode:
         raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")
-    if ddp not in (None, outside) and ddp.static_graph:
+    if ddp.static_graph:
         raise ValueError("DDP with static_graph=True takes a map's gradient for the training's: leave static_graph out")

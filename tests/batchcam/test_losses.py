@@ -76,7 +76,7 @@ def test_losses_equal_a_plain_loop(reading, distance):
 def test_losses_by_hand():
     maps = torch.tensor([[[0.0, 0.5]], [[1, 0.5]], [[0, 0]]])
     images = torch.tensor([[[1.0, 1]], [[0, 0]], [[0, 1]]])
-    prototypes = torch.tensor([[[0.5, 0]], [[9, 9]], [[0.25, 0]]])
+    prototypes = torch.tensor([[[0.5, 0]], [[1, 1]], [[0.25, 0]]])
     labels = torch.tensor([0, 0, 2])
     assert batchcam.PrototypeLoss(prototypes, "l1")(maps, labels).item() == pytest.approx((0.5 + 0.5 + 0.125) / 3)
     # Mean maps: (0.5, 0.5) of class 0, (0, 0) of class 2; class 1 is absent. Mean images: (0.5, 0.5) and (0, 1).
@@ -146,9 +146,9 @@ def test_losses_are_zero_where_maps_match(distance):
 
 def test_channels_of_the_images_are_averaged():
     maps, images, _ = inputs()
-    colours = torch.stack([images * 0.5, images, images * 1.5], dim=1)
+    colours = torch.stack([images * 0.5, images * 0.75, images], dim=1)
     loss = batchcam.BatchCAMLoss(distance="l2", reading="batch_image")
-    torch.testing.assert_close(loss(maps, LABELS, images=colours), loss(maps, LABELS, images=images))
+    torch.testing.assert_close(loss(maps, LABELS, images=colours), loss(maps, LABELS, images=images * 0.75))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -217,6 +217,15 @@ PROTOTYPES = torch.rand(5, *SIDES)
             TypeError,
             "prototypes must be .* got int64",
         ),
+        *(
+            (
+                lambda make=make, prototypes=prototypes: make(prototypes),
+                ValueError,
+                r"prototypes must lie in \[0, 1\], got .*; pass images before normalisation",
+            )
+            for make in (batchcam.PrototypeLoss, batchcam.BatchCAMLoss)
+            for prototypes in (PROTOTYPES * 255, PROTOTYPES - 0.5, PROTOTYPES * torch.nan)
+        ),
     ],
 )
 def test_a_loss_that_cannot_be_is_refused(make, error, message):
@@ -235,6 +244,11 @@ LOSSES = [("prototype", "l1"), *((reading, "l1") for reading in READINGS)]
         ({"maps": torch.ones(7, *SIDES).long()}, TypeError, "maps must be .* got int64"),
         ({"maps": torch.rand(7, 1, *SIDES)}, ValueError, r"maps must be \(N,H,W\), got .* \(7, 1, 13, 12\)"),
         ({"maps": torch.rand(0, *SIDES), "labels": LABELS[:0]}, ValueError, "at least one map, got an empty batch"),
+        (
+            {"maps": torch.rand(7, *SIDES) * 30},
+            ValueError,
+            r"maps must lie in \[0, 1\], got .*; normalize_maps brings them there",
+        ),
         ({"labels": LABELS[:3]}, ValueError, r"labels must have the shape \(7,\).*got \(3,\)"),
         ({"labels": LABELS.int()}, TypeError, "labels must be a long .* got int32"),
         ({"labels": LABELS.tolist()}, TypeError, "labels must be a long .* got a list"),
@@ -266,12 +280,28 @@ def test_what_does_not_fit_the_prototypes_is_named(loss):
             TypeError,
             r"images must be a floating-point tensor .* uint8 of shape \(7, 13, 12\)",
         ),
+        (torch.rand(7, *SIDES) - 0.5, ValueError, r"images must lie in \[0, 1\], .* before normalisation"),
         (torch.rand(7, 3, 5, 5), ValueError, r"maps \(7, 13, 12\) and images \(7, 3, 5, 5\) differ in height or width"),
     ],
 )
 def test_images_that_do_not_fit_are_named(images, error, message):
     with pytest.raises(error, match=message):
         batchcam.BatchCAMLoss(reading="batch_image")(torch.rand(7, *SIDES), LABELS, images=images)
+
+
+@pytest.mark.parametrize(("reading", "distance"), EVERY)
+def test_what_rounding_leaves_outside_of_0_and_1_is_taken(reading, distance):
+    """Resized images and prototypes, and maps in half precision, may be 1.0000001."""
+    maps, images, prototypes = (values * (1 + 2e-6) - 1e-6 for values in inputs(torch.float32))
+    assert call(make(reading, distance, prototypes), maps, LABELS, images).isfinite()
+
+
+@pytest.mark.parametrize(("reading", "distance"), EVERY)
+def test_maps_that_are_not_a_number_give_a_loss_that_is_not_one(reading, distance):
+    """An overflow under mixed precision: GradScaler skips such a step."""
+    maps, images, prototypes = inputs(torch.float32)
+    maps[0, 3, 4] = torch.nan
+    assert call(make(reading, distance, prototypes), maps, LABELS, images).isnan()
 
 
 @pytest.mark.parametrize("reading", ["prototype", *READINGS])
