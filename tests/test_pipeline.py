@@ -21,7 +21,7 @@ from bench.names import DATASETS
 from bench.params import load
 from bench.run.pipeline import link
 from bench.run.provenance import CODE
-from tests.tiny import NO_CELLS, OTHERS, seeds
+from tests.tiny import NO_CELLS, OTHERS, seeds, write_notebook
 
 ROOT = Path(__file__).parents[1]
 PROFILES = {"dvc.yaml": "params.yaml"} | {
@@ -187,8 +187,7 @@ def finished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
-    (folder / "notebooks").mkdir()  # one that costs nothing: tests/test_notebooks.py executes the four
-    (folder / "notebooks/maps.py").write_text("# %%\nimport bench.results\n\nbench.results.load().cells\n")
+    write_notebook(folder)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["threads"] = 1
     one = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,10 +45,11 @@ def main(
     rows = [row for row in ROWS if mounts or not row.mounts]
     missing = [row for row in rows if not _path(folder, row).exists()]
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(rows), initial=len(rows) - len(missing), unit="row") as bar:
-        light = [pool.submit(_start, folder, row) for row in missing if not row.heavy]
-        states = pool.submit(_run, [sys.executable, "-m", __package__, "states", str(folder)])
-        heavy = [pool.submit(_start, folder, row, states.result()) for row in missing if row.heavy]
-        for future in as_completed(light + heavy):
+        tried = [pool.submit(_start, folder, row) for row in missing if not row.heavy]
+        if heavy := [row for row in missing if row.heavy]:
+            states = pool.submit(_run, [sys.executable, "-m", __package__, "states", str(folder)])
+            tried += [pool.submit(_start, folder, row, states) for row in heavy]
+        for future in as_completed(tried):
             bar.update()
             for line in future.result():
                 tqdm.write(line)
@@ -91,10 +92,10 @@ def row(folder: Path, number: int) -> None:
     unfinished.replace(path)
 
 
-def _start(folder: Path, one: Row, before: str = "") -> list[str]:
-    """Try a row in a process; what there is to say of it."""
-    if before:
-        return [f"{one.group}, {one.fault}: not tried: {before}"]
+def _start(folder: Path, one: Row, states: "Future[str] | None" = None) -> list[str]:
+    """Try a row in a process, if needed after the project's states were made; what there is to say of it."""
+    if states and (failed := states.result()):
+        return [f"{one.group}, {one.fault}: not tried: {failed}"]
     command = [sys.executable, "-m", str(__package__), "row", str(folder), str(ROWS.index(one))]
     if failed := _run([*(UNSHARED if one.mounts else ()), *command]):
         return [f"{one.group}, {one.fault}: {failed}"]

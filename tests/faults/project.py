@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.tiny import NO_CELLS, OTHERS, seeds
+from tests.tiny import NO_CELLS, OTHERS, seeds, write_notebook
 
 ROOT = Path(__file__).parents[2]
 CELL = ("cell", "digits", "simple_cnn", "prototype-ssim", "12")
@@ -39,6 +39,7 @@ def create(folder: Path) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
+    write_notebook(folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters()), encoding="utf-8")
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return folder
