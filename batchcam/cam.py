@@ -72,10 +72,8 @@ def grad_cam(
     elif targets != "all":
         raise ValueError(f"targets must be a long tensor (N,) or 'all', got {targets!r}")
     if create_graph and activations.is_leaf and not origin.frozen:
-        raise ValueError(
-            "create_graph needs activations with a graph behind them, but these were recorded under no_grad"
-            " (or detached): the backbone would get no gradient"
-        )
+        found = "these were recorded under no_grad (or detached): the backbone would get no gradient"
+        raise ValueError(f"create_graph needs activations with a graph behind them, but {found}")
     maps = partial(raw_maps, create_graph=create_graph, relu=relu, method=method, layout=layout)
     # Without create_graph nothing here has a graph, whatever the mode.
     with no_autocast(activations), torch.enable_grad() if create_graph else UNCHANGED:
@@ -112,10 +110,8 @@ def raw_maps(
                     raise RuntimeError(reason) from error
             raise
     if gradient is None:
-        raise ValueError(
-            f"the logits do not depend on the activations {tuple(output.shape)} through autograd: both must come from"
-            " one forward pass of the model, and not under inference_mode (there, use explain)"
-        )
+        needed = "both must come from one forward pass of the model, and not under inference_mode (there, use explain)"
+        raise ValueError(f"the logits do not depend on the activations {tuple(output.shape)} in autograd: {needed}")
     A, g = output if create_graph else output.detach(), gradient
     if layout is not None:
         A, g = arranged(layout, "activations", A), arranged(layout, "the gradient", g)
@@ -135,10 +131,8 @@ def check_activations(activations: Tensor, layout: Layout | None) -> None:
         warn("the activations are 1×1, so a map is one number and normalises to zero: choose an earlier layer")
     suspected = origin_of(activations).channels_last
     if layout is None and (looks_channels_last(A) if suspected is None else suspected):
-        warn(
-            f"the activations {tuple(A.shape)} look like (N,h,w,K): pass layout=batchcam.layouts.channels_last, or, if"
-            " they are (N,K,h,w), layout=lambda A: A"
-        )
+        hint = "pass layout=batchcam.layouts.channels_last, or, if they are (N,K,h,w), layout=lambda A: A"
+        warn(f"the activations {tuple(A.shape)} look like (N,h,w,K): {hint}")
 
 
 def _grad_cam(A: Tensor, g: Tensor) -> Tensor:

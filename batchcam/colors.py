@@ -42,4 +42,4 @@ def overlay(images: Tensor, maps: Tensor) -> Tensor:
     place = M * (len(colors) - 1)
     below = place.long().clamp(0, len(colors) - 2)
     color = torch.lerp(colors[below], colors[below + 1], (place - below).unsqueeze(-1))
-    return (x + color.movedim(-1, 1)) / 2
+    return ((x + color.movedim(-1, 1)) / 2).clamp(0, 1)

@@ -18,7 +18,7 @@ class PrototypeLoss(nn.Module):
     """Prototype loss: mean over i of D(M_i, P[y_i]), each sample's map against the prototype of its class.
 
     Args:
-        prototypes: P, (C,H,W) floating point in [0, 1], from `class_prototypes`; kept as a buffer.
+        prototypes: P, (C,H,W) floating point in [0, 1] (else ValueError), from `class_prototypes`; kept as a buffer.
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
 
     Source: arXiv 2510.00664, in words; the paper's formula could not be read.
@@ -45,7 +45,7 @@ class PrototypeLoss(nn.Module):
             labels: y, (N,) long, in 0..C − 1.
 
         Raises:
-            TypeError, ValueError: shapes, dtypes or labels that do not fit the prototypes.
+            TypeError, ValueError: shapes, dtypes, values or labels that do not fit the prototypes.
         """
         maps = _check_batch(maps, labels, len(self.prototypes))
         check_same_size("maps", maps, "prototypes", self.prototypes)
@@ -66,7 +66,7 @@ class BatchCAMLoss(nn.Module):
     * "batch_image": mean over i of D(M_i, x̄[y_i]); needs the images, no prototypes
 
     Args:
-        prototypes: P, (C,H,W) floating point in [0, 1], kept as a buffer; None for the readings that need none.
+        prototypes: P, (C,H,W) in [0, 1] (else ValueError), kept as a buffer; None for the readings that need none.
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
         reading: one of the three above.
 
@@ -99,7 +99,7 @@ class BatchCAMLoss(nn.Module):
             images: x, (N,H,W) or (N,channels,H,W) in [0, 1], for "batch_image" alone.
 
         Raises:
-            TypeError, ValueError: shapes, dtypes or labels that do not fit; "batch_image" without images.
+            TypeError, ValueError: shapes, dtypes, values or labels that do not fit; "batch_image" without images.
         """
         maps = _check_batch(maps, labels, None if self.prototypes is None else len(self.prototypes))
         D = partial(_distances, self.distance)
@@ -145,7 +145,7 @@ def _grey(images: Tensor | None, maps: Tensor) -> Tensor:
 
 
 def _check_batch(maps: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
-    check_unit("maps", maps, "(N,H,W)", maps=True)
+    check_unit("maps", maps, "(N,H,W)")
     if len(maps) == 0:
         raise ValueError("maps must hold at least one map, got an empty batch")
     check_class_indices("labels", labels, len(maps), num_classes)

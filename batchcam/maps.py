@@ -36,8 +36,7 @@ def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
         raise ValueError(f"size must be one side or (H, W), of at least one pixel, got {size}")
     with no_autocast(maps):
         planes = full_precision(maps).reshape(-1, 1, *maps.shape[-2:])
-        resized = F.interpolate(planes, size=sides, mode="bilinear", align_corners=False)
-        return resized.reshape(*maps.shape[:-2], *sides)
+        return F.interpolate(planes, size=sides, mode="bilinear", align_corners=False).reshape(*maps.shape[:-2], *sides)
 
 
 def normalize_maps(maps: Tensor) -> Tensor:

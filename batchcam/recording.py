@@ -2,10 +2,12 @@
 
 import contextlib
 import threading
+import traceback
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C._autograd import _get_sequence_nr
 from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.nn.parallel import DistributedDataParallel
 
@@ -34,7 +36,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         self._layer = layer
         self._layout = layout
         self._thread = threading.get_ident()
-        self._had: dict[int, tuple[Tensor, int]] = {}  # by id: what the layer had before it ran, and its version
+        self._had: list[tuple[Tensor, int]] = []  # what the layer had before it ran, and in which version
         self._runs = 0
         self._output: object = None
 
@@ -57,10 +59,8 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         arranged(self._layout, "the captured layer's output", output)
         assert isinstance(output, Tensor)
         if not output.is_inference() and output._version != self._version:
-            raise ValueError(
-                f"the captured layer's output {tuple(output.shape)} was changed in place after the layer, through a"
-                " reference that the model keeps to it: its map would be of other values"
-            )
+            changed = f"the captured layer's output {tuple(output.shape)} was changed in place after the layer"
+            raise ValueError(f"{changed}, through a reference that the model keeps: its map would be of other values")
         return output
 
     def __enter__(self) -> Self:
@@ -72,27 +72,31 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
     def __exit__(self, *exception: object) -> None:
         for hook in self._hooks:
             hook.remove()
+        self._had = []  # of a layer that raised
         torch.set_grad_enabled(self._grad_mode)
 
     def _before(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == self._thread:
-            kept = [a for m in layer.modules() for of in (vars(m), m._parameters, m._buffers) for a in of.values()]
-            had = [b for a in (*args, *kwargs.values(), *kept) for b in (a if isinstance(a, (list, tuple)) else (a,))]
-            self._had = {id(a): (a, a._version) for a in had if isinstance(a, Tensor) and not a.is_inference()}
+            given = [b for a in (*args, *kwargs.values()) for b in (a if isinstance(a, (list, tuple)) else (a,))]
+            own = [vars(m) for m in layer.modules() if not type(m).__module__.startswith("torch.nn.modules.")]
+            had = [*given, *(a for kept in own for a in tuple(kept.values()))]
+            self._had = [(a, a._version) for a in had if isinstance(a, Tensor) and not a.is_inference()]
+            self._began = _get_sequence_nr()
 
-    def _after(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+    def _after(self, layer: nn.Module, args: tuple[Any, ...], output: object) -> Tensor | None:
         if threading.get_ident() != self._thread:
             return None
-        had, self._had = self._had, {}
-        self._runs, self._output = self._runs + 1, output
+        self._runs, self._output, had, self._had = self._runs + 1, output, self._had, []
         if self._runs > 1 or torch.is_inference_mode_enabled():
             return None
         if not isinstance(output, Tensor) or not output.is_floating_point():
             return None
         grad_mode = torch.is_grad_enabled()
-        _check_around(layer, grad_mode, self._ddp)
-        if had.get(id(output)) == (output, output._version):
-            output = output.clone()  # the layer handed on its input, or what it kept: others may read and change that
+        _check_around(grad_mode, self._ddp)
+        node = output.grad_fn
+        older = output.requires_grad and (node is None or node._sequence_nr() < self._began)
+        if older or any(a is output and version == a._version for a, version in had):
+            output = output.clone()  # the layer handed on what was there before it, which others may read and change
         origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
         if not grad_mode:
             output = output.detach() if output.requires_grad else output
@@ -101,18 +105,17 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
         self._output = output if output.requires_grad else output.requires_grad_()
         self._version = output._version
         vars(output)["_batchcam_origin"] = origin
-        after: Tensor = output.clone()
-        return after
+        return output.clone()
 
 
 def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     """Record the activations of a layer while a model runs, in this thread.
 
     The hooks are gone on exit, whatever was raised. What runs after the layer gets a copy of the activations, so an
-    in-place operation there does not change them. Of a layer that hands on its input, the map counts what comes through
-    the layer; of an output that the model also keeps elsewhere, it counts every use. Where nothing before the layer
-    needs a gradient (frozen parameters), the graph begins at the layer. Under `no_grad` it does so too, and what runs
-    after the layer until the `with` block ends is recorded all the same: this gives a map without the backbone's graph.
+    in-place operation there does not change them. Of a layer that hands on its input, or a tensor that it kept, the map
+    counts what comes through the layer; of an output that the model also keeps elsewhere, it counts every use. Where
+    nothing before the layer needs a gradient (frozen parameters), the graph begins at the layer. Under `no_grad` too,
+    and what runs after it until the `with` block ends is recorded all the same: a map without the backbone's graph.
 
     Args:
         layer: the module whose output is one floating-point tensor, (N,K,h,w) by itself or by the layout.
@@ -137,12 +140,15 @@ def capture(layer: nn.Module, *, layout: Layout | None = None) -> Captured:
     return Captured(layer, layout)
 
 
-def _check_around(layer: nn.Module, grad_mode: bool, outside: DistributedDataParallel | None) -> None:
+def _check_around(grad_mode: bool, outside: DistributedDataParallel | None) -> None:
     """Raise under vmap, and where DDP would take a map's gradient for the training's, unless all runs inside DDP."""
     if any(transform.key() == TransformType.Vmap for transform in get_interpreter_stack() or ()):
         raise ValueError("capture does not work under torch.func.vmap: run the whole batch, a map is per image already")
     ddp = DistributedDataParallel._get_active_ddp_module()
-    if ddp in (None, outside) or layer not in ddp.modules():  # another thread may run a model of its own
+    if ddp in (None, outside):
+        return
+    inside = DistributedDataParallel.forward.__code__  # or another thread is: which DDP runs is known for all of them
+    if not any(frame.f_code is inside for frame, _ in traceback.walk_stack(None)):
         return
     if not grad_mode:
         raise ValueError("capture under no_grad needs the module inside DistributedDataParallel: run ddp.module")

@@ -221,7 +221,7 @@ PROTOTYPES = torch.rand(5, *SIDES)
             (
                 lambda make=make, prototypes=prototypes: make(prototypes),
                 ValueError,
-                r"prototypes must lie in \[0, 1\], got .*; pass images before normalisation",
+                r"prototypes must lie in \[0, 1\], got .*; take images in 0\.\.1, before normalisation",
             )
             for make in (batchcam.PrototypeLoss, batchcam.BatchCAMLoss)
             for prototypes in (PROTOTYPES * 255, PROTOTYPES - 0.5, PROTOTYPES * torch.nan)
@@ -291,9 +291,34 @@ def test_images_that_do_not_fit_are_named(images, error, message):
 
 @pytest.mark.parametrize(("reading", "distance"), EVERY)
 def test_what_rounding_leaves_outside_of_0_and_1_is_taken(reading, distance):
-    """Resized images and prototypes, and maps in half precision, may be 1.0000001."""
-    maps, images, prototypes = (values * (1 + 2e-6) - 1e-6 for values in inputs(torch.float32))
+    """Images that were normalised, kept in bfloat16 and brought back reach −.002."""
+    maps, images, prototypes = (values.clone() for values in inputs(torch.float32))
+    for values in (maps, images, prototypes):
+        values[0, 0, :2] = torch.tensor([-0.004, 1.004])
     assert call(make(reading, distance, prototypes), maps, LABELS, images).isfinite()
+
+
+@pytest.mark.parametrize("beyond", [-0.02, 1.02])
+def test_what_is_more_than_a_rounding_outside_is_not(beyond):
+    maps, images, prototypes = (values.clone() for values in inputs(torch.float32))
+    for values in (maps, images, prototypes):
+        values[-1, -1, -1] = beyond
+    _, good_images, good_prototypes = inputs(torch.float32)
+    with pytest.raises(ValueError, match=r"prototypes must lie in \[0, 1\]"):
+        batchcam.PrototypeLoss(prototypes)
+    with pytest.raises(ValueError, match=r"maps must lie in \[0, 1\]"):
+        batchcam.PrototypeLoss(good_prototypes)(maps, LABELS)
+    with pytest.raises(ValueError, match=r"images must lie in \[0, 1\]"):
+        batchcam.BatchCAMLoss(reading="batch_image")(good_images, LABELS, images=images)
+
+
+def test_where_values_cannot_be_looked_at_they_are_not():
+    """Under torch.func, and on the meta device, where models are made before they have memory."""
+    maps, _, prototypes = inputs(torch.float32)
+    loss = batchcam.PrototypeLoss(prototypes, "l1")
+    many = torch.func.vmap(lambda m: loss(m, LABELS))(torch.stack([maps, 1 - maps]))
+    torch.testing.assert_close(many, torch.stack([loss(maps, LABELS), loss(1 - maps, LABELS)]))
+    assert batchcam.PrototypeLoss(torch.zeros(4, 16, 16, device="meta")).prototypes.is_meta
 
 
 @pytest.mark.parametrize(("reading", "distance"), EVERY)

@@ -3,7 +3,9 @@
 import concurrent.futures
 import contextlib
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -63,9 +65,10 @@ class Stash(nn.Module):
     """Hands on what the model put into it before, as a U-Net's skip connection may."""
 
     stash: torch.Tensor
+    stashes: dict[str, torch.Tensor]
 
     def forward(self, x):
-        return self.stash
+        return self.stashes["one"] if hasattr(self, "stashes") else self.stash
 
 
 class Net(nn.Module):
@@ -101,10 +104,15 @@ class Net(nn.Module):
                 return self.head(self.layer(x).tanh()) + self.head(self.layer.kept * self.other(x))
             case ["view"]:
                 return self.head(self.other(x) + F.pad(self.layer(x), (0, 0, 0, 0, 0, 1)))
-            case ["stash" | "nested" as kind]:
-                (self.layer if kind == "stash" else self.layer[1]).stash = x
-                beside = self.other(x)  # before the layer runs: no hook can have given it another tensor
-                return self.head(self.layer(images).tanh() + beside)
+            case ["stash" | "nested" as kind, place]:
+                stash = self.layer if kind == "stash" else self.layer[1]
+                if place == "dict":
+                    stash.stashes = {"one": x}
+                else:
+                    stash.stash = x.mul_(1) if place == "changed" else x
+                beside = None if place == "before" else self.other(x)
+                A = self.layer(images)
+                return self.head(A.tanh() + (self.other(x) if beside is None else beside))
             case [_, "first"]:
                 A = self.layer(x)
                 return self.head(A.tanh() + self.other(x))
@@ -137,7 +145,7 @@ class Net(nn.Module):
                 return self.head(A.tanh()) + self.head(A * self.other(x))
             case ["view"]:
                 return self.head(self.other(x) + F.pad(A, (0, 0, 0, 0, 0, 1)))
-            case [_, "first" | "named" | "listed"] | ["stash" | "nested"]:
+            case [_, "first" | "named" | "listed"] | ["stash" | "nested", _]:
                 return self.head(A.tanh() + self.other(after))
             case [_, "last"]:
                 return self.head(self.other(x) + A)
@@ -148,7 +156,7 @@ class Net(nn.Module):
 KINDS = [
     *("identity first", "identity last", "identity named", "identity changed", "empty first", "empty last"),
     *("dropout first", "dropout last", "inplace first", "inplace named", "first listed", "kept", "view"),
-    *("stash", "nested"),
+    *("stash after", "stash before", "stash changed", "stash dict", "nested after", "nested before"),
 ]
 
 
@@ -196,6 +204,30 @@ def test_an_output_that_is_changed_in_place_later_is_refused(way):
     }.get(way, (ValueError, r"output \(\d, 4, 7, 5\) was changed in place after the layer"))
     with pytest.raises(error, match=message):
         WAYS[way](model, model.layer, images, targets)
+
+
+def test_of_a_layer_that_raises_nothing_is_kept():
+    images, _ = batch()
+
+    def fail(x):
+        raise RuntimeError("of the layer")
+
+    layer = Apply(fail)
+    given = images * 2
+    alive = weakref.ref(given)
+    captured = batchcam.capture(layer)
+    with pytest.raises(RuntimeError, match="of the layer"), captured:
+        layer(given)
+    del given
+    gc.collect()  # the exception held it, too
+    assert alive() is None
+
+
+def test_a_layer_that_does_not_know_its_shapes_yet():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(NUM_CLASSES)).double()
+    images, targets = batch()
+    maps = explained(model, model[0], images, targets)
+    assert relative_error(maps, captured_maps(model, model[0], images, targets)) < 1e-10
 
 
 def test_what_the_layer_keeps_needs_no_gradient_afterwards():
