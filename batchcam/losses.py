@@ -24,8 +24,9 @@ class PrototypeLoss(nn.Module):
     Source: arXiv 2510.00664, in words; the paper's formula could not be read.
 
     Example:
-        >>> prototypes = batchcam.class_prototypes(images, labels, num_classes=4)
-        >>> loss = batchcam.PrototypeLoss(prototypes, "ssim")(maps, labels)
+        >>> logits, raw_maps = batchcam.explain(model, model.layer4, images)
+        >>> maps = batchcam.normalize_maps(batchcam.resize_maps(raw_maps, images.shape[2:]))
+        >>> loss = batchcam.PrototypeLoss(batchcam.class_prototypes(images, labels, 4), "ssim")(maps, labels)
     """
 
     prototypes: Tensor

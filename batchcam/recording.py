@@ -93,8 +93,7 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
             return None
         grad_mode = torch.is_grad_enabled()
         _check_around(grad_mode, self._ddp)
-        node = output.grad_fn
-        older = output.requires_grad and (node is None or node._sequence_nr() < self._began)
+        older = output.requires_grad and (output.grad_fn is None or output.grad_fn._sequence_nr() < self._began)
         if older or any(a is output and version == a._version for a, version in had):
             output = output.clone()  # the layer handed on what was there before it, which others may read and change
         origin = Origin(self._layout, grad_mode and not output.requires_grad, looks_channels_last(output, layer))
