@@ -35,10 +35,10 @@ def create(folder: Path) -> Path:
     """The project, without data and results; its folder."""
     for name in ("batchcam", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+    pipeline = ("dvc.yaml", "data/dvc.yaml", "data/.gitignore", ".dvc/config", ".dvc/.gitignore", ".dvcignore")
+    for name in (*pipeline, ".gitignore", "docs/choices.md"):  # the last is a part of report.html
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
-    shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
     write_notebook(folder)
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters()), encoding="utf-8")
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
