@@ -328,6 +328,11 @@ def test_another_weight_of_one_loss_trains_its_cell_and_no_other(project: Path) 
     assert touched == {SSIM.removeprefix("cell@")}
 
 
+def test_the_lock_says_of_each_cell_what_it_was_made_with(project: Path) -> None:
+    """In full: a reference to another cell's settings would move with every cell that is recorded."""
+    assert "*id" not in (project / "dvc.lock").read_text()
+
+
 def test_an_unknown_key_stops_the_pipeline_and_the_plan_with_the_sentence(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -232,6 +233,8 @@ def _commit(addresses: Sequence[str]) -> None:
             for stage in stages:
                 stage.save()
                 stage.commit(relink=False)  # what is there may stay: DVC would copy it once more
+                for dependency in stage.params:  # what stages share, YAML would write once and refer to elsewhere
+                    dependency.hash_info = deepcopy(dependency.hash_info)
             stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
     except DvcException as error:
         raise BenchError(f"dvc commit failed: {error}") from error
