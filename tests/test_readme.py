@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bench.cell import backbones
-from bench.names import COMPARISONS, PAPER_BACKBONES
+from bench.names import COMPARISONS, PAPER_BACKBONES, PAPER_LOSSES
 from bench.paper import RESOLUTIONS
 from bench.report.frames import records
 
@@ -49,6 +49,26 @@ def test_the_tables_are_the_committed_ones() -> None:
     assert [path for path, _ in shown] == ["results/ledger.md"]
     for path, text in shown:
         assert text.strip() == committed(path).strip(), f"make README's table that of {path}"
+
+
+def test_what_it_says_of_the_decoy_on_fashion_mnist_is_what_was_measured() -> None:
+    cells = pd.read_csv(StringIO(committed("results/evidence/cells.csv")))
+    here = cells[cells["dataset"] == "decoy_fashion_mnist"]
+    means = {
+        column: {str(loss): float(seeds.mean()) for loss, seeds in here.groupby("loss")[column]}
+        for column in ("decoy_mass", "reliance", "road")
+    }
+    six = [loss for loss in PAPER_LOSSES if loss != "ce"]
+    mass, lost = ({loss: f"{100 * mean:.1f}" for loss, mean in means[c].items()} for c in ("decoy_mass", "reliance"))
+    between = [f"{min(of[loss] for loss in six)} and {max(of[loss] for loss in six)}" for of in (mass, lost)]
+    said = (
+        f"from {mass['ce']} % of their energy to between {between[0]} %",
+        f"`ce` loses {lost['ce']} points of accuracy, the six between {between[1]}.",
+        f"lose {lost['rrr']} and {lost['hint']}.",
+    )
+    text = " ".join(README.split())
+    assert [sentence for sentence in said if sentence not in text] == []
+    assert max(means["road"][loss] for loss in six) < means["road"]["ce"]
 
 
 def test_every_file_it_links_or_lists_is_there() -> None:
