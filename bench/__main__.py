@@ -97,20 +97,24 @@ def plan(
     """Check a profile's parameters, and say of each cell and sweep whether it has to run, and why.
 
     With --time a few steps are measured, and the sum is said: time, memory and disk. With --slurm the steps are those
-    that the provenance of earlier cells tells of, and only others are measured.
+    that the provenance of earlier cells tells of, and only others are measured. Either prepares datasets first that are
+    missing.
 
-    Reads: the parameters, dvc.lock and runs/PROFILE; with --time or --slurm, the datasets and all of runs/. Writes:
-    nothing; prints a line for each: ok, missing, failed, stale (with what has changed), or finished but not recorded;
-    and where it is so, that it comes from another machine.
+    Reads: the parameters, dvc.lock and runs/PROFILE; with --time or --slurm, what `prepare` reads and all of runs/.
+    Writes: nothing, or data/; prints a line for each: ok, missing, failed, stale (with what has changed), or finished
+    but not recorded; and where it is so, that it comes from another machine or from other versions of the libraries.
     """
     from bench.params import load
     from bench.run import pipeline
 
     checked = load(params)
+    if (time or slurm) and pipeline.lacks_data(checked):
+        with pipeline.only_runner():
+            pipeline.prepare_data(checked)
     states = pipeline.states(checked)
     for task, state in states.items():
         other = pipeline.elsewhere(checked, task)
-        typer.echo(f"{task.name}: {state}{f' (from another machine: {other})' if other else ''}")
+        typer.echo(f"{task.name}: {state}{f' ({other})' if other else ''}")
     to_do = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
     typer.echo(f"profile {checked.profile}: {len(states)} cells and sweeps, {len(to_do)} to train")
     if (time or slurm) and to_do:
@@ -160,7 +164,7 @@ def repro(params: ParamsFile = Path("params.yaml")) -> None:
     Reads: the parameters, dvc.lock and what the stages depend on. Writes: what they make.
     """
     from bench.params import load
-    from bench.run.pipeline import repro as repro_all
+    from bench.run.run import repro as repro_all
 
     repro_all(load(params))
 
@@ -246,6 +250,7 @@ def bounds(
     from bench.bounds import write_bounds
     from bench.params import load
 
+    _check_dataset(dataset)
     typer.echo(write_bounds(load(params), dataset))
 
 
@@ -257,6 +262,7 @@ def grids(dataset: Dataset) -> None:
     """
     from bench.bounds import grids_table
 
+    _check_dataset(dataset)
     typer.echo(grids_table(dataset))
 
 
@@ -361,6 +367,15 @@ def regress(
     if checked.unclear:
         typer.echo("\n".join(["could not tell, the machine was too busy:", *checked.unclear]), err=True)
         raise typer.Exit(3)
+
+
+def _check_dataset(name: str) -> None:
+    from batchcam.checks import check_choice
+
+    try:
+        check_choice("dataset", name, DATASETS)
+    except ValueError as error:
+        raise BenchError(str(error)) from None
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from bench.errors import BenchError
-from bench.files import alone, remove, written_aside
+from bench.files import alone, written_aside
 from bench.params import Cell, Params, check_all
-from bench.run.provenance import changed, identity, processor, sweep_identity
+from bench.run.provenance import changed, gpu, identity, processor, sweep_identity, versions
 from bench.run.quickly import opened
 
 RUNS = Path("runs")
@@ -98,11 +98,17 @@ def _reasons(changes: list[Any]) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-def elsewhere(params: Params, task: Task) -> str | None:
-    """On which processor, and perhaps GPU, a task was run that is another than this machine's; else None."""
+def elsewhere(params: Params, task: Task) -> str:
+    """On which other machine and with which other libraries a task was run, in words; nothing: as it would be here."""
     recorded = task.recorded_by(params) or {}
-    made_on = recorded.get("processor")
-    return None if made_on in (None, processor()) else f"{made_on}; {recorded.get('device')}"
+    found, made_on, device = [], recorded.get("processor"), recorded.get("device")
+    if made_on is not None and (made_on != processor() or (params.device == "cuda" and device != gpu())):
+        found.append(f"from another machine: {made_on}; {device}")
+    made_with = recorded.get("versions", {})
+    others = [f"{name} {made_with[name]}" for name, here in versions().items() if made_with.get(name, here) != here]
+    if others:
+        found.append(f"made with {', '.join(others)}")
+    return "; ".join(found)
 
 
 def link(params: Params) -> None:
@@ -148,8 +154,16 @@ def repro(params: Params) -> NoReturn:
 
 def prepare_data(params: Params) -> None:
     """Make the datasets of a profile that are missing or stale, by their DVC stages."""
-    datasets = dict.fromkeys(task.cell.dataset for task in tasks(params))
-    _dvc("repro", *(f"data/dvc.yaml:prepare@{dataset}" for dataset in datasets))
+    _dvc("repro", *(f"data/dvc.yaml:prepare@{dataset}" for dataset in _datasets(params)))
+
+
+def lacks_data(params: Params) -> bool:
+    """Whether any dataset of a profile is not there."""
+    return not all(Path("data", f"{dataset}.safetensors").exists() for dataset in _datasets(params))
+
+
+def _datasets(params: Params) -> list[str]:
+    return list(dict.fromkeys(task.cell.dataset for task in tasks(params)))
 
 
 def record(params: Params, finished: Sequence[Task]) -> None:
@@ -166,55 +180,6 @@ def record(params: Params, finished: Sequence[Task]) -> None:
             _commit(sound)
     if wrong:
         raise BenchError("not recorded; run them again:\n" + "\n".join(wrong))
-
-
-def restore(params: Params, missing: Sequence[Task]) -> list[Task]:
-    """Put back what DVC's run-cache has of the same parameters, data, code and versions, made here or elsewhere.
-
-    `dvc pull --run-cache` fetches what others have pushed. What is put back is still to be recorded.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import lock_repo
-    from dvc.stage.cache import RunCacheNotFoundError
-
-    if not missing:
-        return []
-    logging.getLogger("dvc").setLevel(logging.WARNING)
-    by_address = {task.address(params): task for task in missing}
-    pipeline = next(iter(by_address)).rpartition(":")[0] or "dvc.yaml"
-    found = []
-    with opened() as repo, lock_repo(repo):
-        for stage in repo.stage.load_file(pipeline):
-            if stage.addressing in by_address:
-                task = by_address[stage.addressing]
-                try:
-                    with _out_of_the_way(task.output(params)):
-                        repo.stage_cache.restore(stage, pull=True)
-                    found.append(task)
-                except RunCacheNotFoundError:
-                    pass
-                except (DvcException, OSError) as error:  # say, no network
-                    print(f"{task.name} is in DVC's run-cache, but {error}", file=sys.stderr, flush=True)
-    return [task for task in found if not changed(task.recorded_by(params) or {}, task.present(params))]
-
-
-@contextlib.contextmanager
-def _out_of_the_way(output: Path) -> Iterator[None]:
-    """Let DVC put an output where a stale one is, about which it would ask; back with that one if it does not."""
-    aside = RUNS / ".partial" / f"stale {output.name}"
-    if not output.exists():
-        yield
-        return
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    remove(aside)
-    output.replace(aside)
-    try:
-        yield
-    except BaseException:
-        remove(output)
-        aside.replace(output)
-        raise
-    remove(aside)
 
 
 def _commit(addresses: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """Where tasks run: worker processes on this machine.
 
-They come from a server that has imported everything once, and so start at once. Elsewhere than here, on a cluster,
-another executor with `submit` takes the place of this one.
+They come from a server that has imported everything once, and so start at once.
 """
 
 import multiprocessing

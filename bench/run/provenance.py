@@ -75,6 +75,14 @@ def processor() -> str:
 
 
 @functools.cache
+def gpu() -> str | None:
+    """The model of this machine's first GPU; None where torch finds none."""
+    import torch  # not above: what asks only of cells on a CPU answers at once
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+@functools.cache
 def versions() -> dict[str, str]:
     """Of Python and the libraries that can change a number."""
     return {"python": platform.python_version()} | {p: version(p) for p in ("torch", "timm", "pytorch-msssim")}

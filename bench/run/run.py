@@ -2,13 +2,14 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from bench.display import duration
 from bench.errors import BenchError
 from bench.params import Params
 from bench.run import pipeline, pool
+from bench.run.restore import restore
 
 if TYPE_CHECKING:
     from bench.run.runner import Outcome
@@ -45,7 +46,10 @@ def run(
         states = {task: state for task, state in pipeline.states(params).items() if task.swept or not sweeps_alone}
         to_record = [task for task, state in states.items() if state == pipeline.UNRECORDED]
         to_train = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
-        if restored := set(pipeline.restore(params, to_train)):
+        held = _in_slurms_hands(params, to_train)
+        if held and not on_slurm:
+            _refuse(params, held)
+        if restored := set(restore(params, [task for task in to_train if task not in held])):
             _say(f"{len(restored)} of {len(states)} were in DVC's run-cache")
             to_record += restored
             to_train = [task for task in to_train if task not in restored]
@@ -87,13 +91,31 @@ def _train(
 
     if on_slurm:
         return cluster.train(params, expected_s, jobs, time_limit_s)
-    if held := cluster.in_hands(params, list(expected_s)):
-        where = cluster.folder(params)
-        raise BenchError(
-            f"{len(held)} cells and sweeps are in Slurm's hands, such as {held[0].name}: --slurm takes them up again;"
-            f" if their jobs were cancelled, remove {where}"
-        )
     return runner.train(params, expected_s, jobs or JOBS, time_limit_s)
+
+
+def repro(params: Params) -> NoReturn:
+    """Become `dvc repro` of a profile, if nothing of it is in Slurm's hands."""
+    if held := _in_slurms_hands(params, pipeline.tasks(params)):
+        _refuse(params, held)
+    pipeline.repro(params)
+
+
+def _in_slurms_hands(params: Params, tasks: Sequence[pipeline.Task]) -> list[pipeline.Task]:
+    if not tasks:
+        return []
+    from bench.run import cluster
+
+    return cluster.in_hands(params, tasks)
+
+
+def _refuse(params: Params, held: Sequence[pipeline.Task]) -> NoReturn:
+    from bench.run import cluster
+
+    raise BenchError(
+        f"{len(held)} cells and sweeps are in Slurm's hands, such as {held[0].name}: `run --slurm` takes them up again;"
+        f" if their jobs were cancelled, remove {cluster.folder(params)}"
+    )
 
 
 def _say(sentence: str) -> None:

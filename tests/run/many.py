@@ -22,8 +22,10 @@ import yaml
 
 from bench.params import Params, load
 from bench.prepare.datasets import prepare
-from bench.run import cluster, pipeline, provenance, runner, slurm
+from bench.run import cluster, estimate, pipeline, provenance, runner, slurm
+from bench.run.cost import cost
 from bench.run.pipeline import Task
+from bench.run.restore import restore
 from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +107,10 @@ def measure(count: int) -> dict[str, float]:
         with timed("plan"):
             tasks = list(pipeline.states(params))
         with timed("restore"):
-            pipeline.restore(params, tasks)
+            restore(params, tasks)
+        patch.setattr(estimate, "measure", lambda *_: estimate.Pace(1.0, 2.0, 0.01, 1e9))
+        with timed("cost"), ThreadPoolExecutor(1) as executor:
+            cost(params, tasks, executor, by_earlier=True)
         with timed("display at home"):
             at_home(params, tasks)
         with timed("display on Slurm"):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BenchError
 from bench.params import Cell
-from bench.run import pipeline
-from bench.run.run import run
+from bench.run import cluster, pipeline
+from bench.run import run as module
+from bench.run.run import repro, run
 from tests.tiny import tiny
 
 CELL = Cell("digits", "simple_cnn", "ce", 12)
@@ -24,3 +26,22 @@ def test_sweeps_alone_leave_the_cells_for_later(tmp_path: Path, monkeypatch: pyt
     assert run(tiny({}), 1, None, sweeps_alone=True) == "tiny: all 1 sweeps are up to date"
     assert recorded == [SWEEP]
     assert run(tiny({}), 1, None) == "tiny: all 2 cells and sweeps are up to date"
+
+
+def test_what_slurm_has_in_its_hands_is_not_run_here_and_not_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task, tried = pipeline.Task(CELL), []
+    monkeypatch.setattr(pipeline, "states", lambda _: {task: pipeline.MISSING})
+    monkeypatch.setattr(pipeline, "prepare_data", lambda _: None)
+    monkeypatch.setattr(module, "restore", lambda _, tasks: tried.extend(tasks) or [])
+    monkeypatch.setattr(pipeline, "repro", lambda _: tried.append(task))
+    monkeypatch.setattr(cluster, "in_hands", lambda _, tasks: list(tasks))
+    for call in (lambda: run(tiny({}), 1, None), lambda: repro(tiny({}))):
+        with pytest.raises(BenchError, match=r"1 cells and sweeps are in Slurm's hands, such as digits-simple_cnn-ce"):
+            call()
+    assert tried == []
+    monkeypatch.setattr(cluster, "in_hands", lambda *_: [])
+    repro(tiny({}))
+    assert tried == [task]

@@ -15,6 +15,7 @@ from bench.__main__ import app
 from bench.params import Params, load
 from bench.run import pipeline, provenance, runner
 from bench.run.cells import run_cell
+from bench.run.restore import restore
 from bench.run.run import run
 from tests.tiny import tiny
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """The repository with a grid of four cells and prepared data, and a remote beside it."""
+    """The repository with a grid of four cells and prepared data, its own remote, and one that a lab shares."""
     folder = tmp_path_factory.mktemp("sharing") / "origin"
     for name in ("batchcam", "bench"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -34,7 +35,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     (folder / ".dvc/config").write_text(
-        f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {folder}-remote\n"
+        "[core]\n    remote = store\n['remote \"store\"']\n    url = ../store\n"
+        f"['remote \"lab\"']\n    url = {folder}-lab\n"
     )
     shutil.copyfile(prepared / "digits.safetensors", folder / "data/digits.safetensors")
     grid = {"dataset": ["digits"], "backbone": ["simple_cnn"], "loss": list(LOSSES), "resolution": [12]}
@@ -75,13 +77,13 @@ def test_two_clones_split_a_grid_and_a_third_gathers_it_without_training(
                 made[task] = (task.output(params) / "metrics.json").read_bytes()
             pipeline.record(params, tasks)
             with Repo() as repo:
-                repo.push(run_cache=True)
+                repo.push(run_cache=True, remote="lab")
 
     with clone(origin, tmp_path / "third") as params:
         monkeypatch.setattr(pipeline, "prepare_data", lambda _: None)  # they are there
         monkeypatch.setattr(runner, "train", None)
         with Repo() as repo:
-            repo.pull(run_cache=True, allow_missing=True)
+            repo.pull(run_cache=True, allow_missing=True, remote="lab")
         stale = pipeline.tasks(params)[0].output(params)
         stale.mkdir(parents=True)
         (stale / "metrics.json").write_text("of other parameters")
@@ -93,3 +95,41 @@ def test_two_clones_split_a_grid_and_a_third_gathers_it_without_training(
         assert lines[2].startswith(
             "digits-simple_cnn-prototype-l2-12: ok (from another machine: the processor of second;"
         )
+
+
+def test_what_is_put_back_was_made_with_the_present_versions(
+    origin: Path, own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC's run-cache does not know the libraries' versions, and looks at its newest entry alone."""
+    with clone(origin, tmp_path / "clone") as params:
+        task = pipeline.tasks(params)[0]
+        output = task.output(params)
+
+        def with_torch(version: str) -> None:
+            monkeypatch.setattr(provenance, "versions", lambda: {"torch": version})
+            monkeypatch.setattr(pipeline, "versions", lambda: {"torch": version})
+
+        for version in ("2.11", "2.15"):
+            with_torch(version)
+            run_cell(params, task.cell, output)
+            pipeline.record(params, [task])
+        for locked in (True, False):
+            for version, found in (("2.11", [task]), ("2.15", [task]), ("2.11", [task]), ("2.12", [])):
+                with_torch(version)
+                shutil.rmtree(output)
+                output.mkdir()
+                (output / "metrics.json").write_text("stale")
+                assert restore(params, [task]) == found
+                if found:
+                    assert (task.recorded_by(params) or {})["versions"] == {"torch": version}
+                    assert pipeline.elsewhere(params, task) == ""
+            assert (output / "metrics.json").read_text() == "stale"
+            if locked:
+                Path("dvc.lock").unlink()
+        with_torch("2.11")
+        assert restore(params, [task]) == [task]
+        with_torch("2.12")
+        assert pipeline.elsewhere(params, task) == "made with torch 2.11"
+        on_gpu = params.model_copy(update={"device": "cuda"})
+        monkeypatch.setattr(pipeline, "gpu", lambda: "another GPU")
+        assert pipeline.elsewhere(on_gpu, task).startswith("from another machine: ")
