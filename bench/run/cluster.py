@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from bench.display import Display
 from bench.errors import BenchError
 from bench.files import written_aside
 from bench.params import Params
-from bench.run import slurm
+from bench.run import pipeline, slurm
 from bench.run.pipeline import Task
 from bench.run.runner import DEATHS, Outcome, fail, progress, terminated_like_interrupted
 
@@ -44,6 +45,7 @@ class Submitted:
 
 
 Book = dict[Task, Submitted]
+_NOTED = TypeAdapter(dict[str, Submitted])
 
 
 def folder(params: Params) -> Path:
@@ -53,8 +55,8 @@ def folder(params: Params) -> Path:
 
 def in_hands(params: Params, tasks: Sequence[Task]) -> list[Task]:
     """Those tasks that were submitted and have not ended, as far as is known here."""
-    content = _read(params)
-    return [task for task in tasks if task.name in content and not _has_ended(params, content[task.name])]
+    noted = _read(params)
+    return [task for task in tasks if task.name in noted and not _has_ended(params, noted[task.name])]
 
 
 def train(
@@ -95,7 +97,7 @@ class _Watch:
         self._params, self._jobs, self._outcome, self._display = params, jobs, outcome, display
         self._folder = folder(params)
         self._book: Book = {}
-        self._others: dict[str, Any] = {}  # what was submitted and is not this call's
+        self._others: dict[str, Submitted] = {}  # what was submitted and is not this call's
         self._pending: set[Task] = set()
         self._restarts: dict[Task, int] = {}
         self._gone: dict[Task, tuple[float, str]] = {}  # since when without a result, and what Slurm says of it
@@ -130,20 +132,22 @@ class _Watch:
 
     def _take_up(self, tasks: Sequence[Task]) -> None:
         """Find the jobs of an earlier call; cancel those that were submitted with other parameters."""
-        content, names = _read(self._params), {task.name for task in tasks}
-        rest = {name: entry for name, entry in content.items() if name not in names}
-        self._others = {name: entry for name, entry in rest.items() if not _has_ended(self._params, entry)}
-        stale = []
-        for task, entry in _with_jobs({t: Submitted(**content[t.name]) for t in tasks if t.name in content}).items():
+        noted, profile = _read(self._params), {task.name for task in pipeline.tasks(self._params)}
+        going = {name: entry for name, entry in noted.items() if not _has_ended(self._params, entry)}
+        self._others = {name: entry for name, entry in going.items() if name in profile - {task.name for task in tasks}}
+        stale = [entry.job for name, entry in going.items() if name not in profile and entry.job is not None]
+        for task, entry in _with_jobs({task: noted[task.name] for task in tasks if task.name in noted}).items():
             if entry.parameters == _parameters(self._params, task):
                 self._book[task] = entry
-            elif not _has_ended(self._params, asdict(entry)):
-                stale.append(str(entry.job))
+            elif task.name in going and entry.job is not None:
+                stale.append(entry.job)
         slurm.cancel(stale)
         self._write()
         self._tidy()
         if stale:
-            self._display.say(f"{len(stale)} jobs had other parameters: cancelled")
+            self._display.say(
+                f"cancelled: {len(stale)} of a cell that has other parameters now, or is no longer asked for"
+            )
         if self._book:
             self._display.say(f"{len(self._book)} are in Slurm's hands already")
 
@@ -165,6 +169,8 @@ class _Watch:
                 self._write()
                 notes = {task: self._note(task) for task in tasks}
                 ids = slurm.submit(self._params, notes, self._folder / name, name, self._jobs)
+            except slurm.NoAnswerError:
+                raise  # they stay noted: the next call looks for them by their name
             except (BenchError, OSError):
                 for task in tasks:
                     del self._book[task]
@@ -240,7 +246,7 @@ class _Watch:
             del self._gone[task]
             entry = self._book[task]
             further = slurm.trainings_finished(self._note(task)) > entry.finished
-            deaths = 1 if further else entry.deaths + 1
+            deaths = 1 if further else entry.deaths + (state != "PREEMPTED")  # that is no fault of the cell's
             what = f"its job {entry.job} ended ({state}) without a result"
             if state == "COMPLETED":
                 self._fail(task, f"{what} here: is this folder shared with the nodes?")
@@ -271,7 +277,7 @@ class _Watch:
 
     def _tidy(self) -> None:
         """Remove what arrays have left of which nothing is under way."""
-        used = {entry.array for entry in self._book.values()} | {entry["array"] for entry in self._others.values()}
+        used = {entry.array for entry in [*self._book.values(), *self._others.values()]}
         for path in self._folder.glob("bench-*"):
             if path.name not in used:
                 shutil.rmtree(path, ignore_errors=True)
@@ -280,24 +286,30 @@ class _Watch:
 
     def _write(self) -> None:
         path = self._folder / "jobs.json"
-        content = self._others | {task.name: asdict(entry) for task, entry in self._book.items()}
-        if not content:
+        noted = self._others | {task.name: entry for task, entry in self._book.items()}
+        if not noted:
             path.unlink(missing_ok=True)
             return
         with written_aside(path) as aside:
-            aside.write_text(json.dumps(content))
+            aside.write_text(json.dumps({name: asdict(entry) for name, entry in noted.items()}))
 
 
-def _read(params: Params) -> dict[str, Any]:
+def _read(params: Params) -> dict[str, Submitted]:
     """jobs.json: by the name of their task, the jobs that may not have ended."""
+    path = folder(params) / "jobs.json"
     try:
-        return json.loads((folder(params) / "jobs.json").read_text(encoding="utf-8"))
+        return _NOTED.validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
+    except ValidationError:
+        raise BenchError(
+            f"{path} is damaged, so that jobs cannot be taken up again: `scancel` what `squeue --me` shows of"
+            f" bench-{params.profile}, and remove {path.parent}"
+        ) from None
 
 
-def _has_ended(params: Params, entry: Mapping[str, Any]) -> bool:
-    return entry["job"] is not None and entry["job"] in slurm.ended(folder(params) / entry["array"])
+def _has_ended(params: Params, entry: Submitted) -> bool:
+    return entry.job is not None and entry.job in slurm.ended(folder(params) / entry.array)
 
 
 def _with_jobs(book: Book) -> Book:
@@ -306,7 +318,7 @@ def _with_jobs(book: Book) -> Book:
         return book
     queued = slurm.queue()
     if queued is None:
-        raise BenchError("Slurm's controller does not answer; the same command goes on when it does")
+        raise slurm.NoAnswerError
     jobs = {(one.name, int(job.partition("_")[2] or 0)): job for job, one in queued.items()}
     found = {
         task: replace(entry, job=entry.job or jobs.get((entry.array, entry.index))) for task, entry in book.items()

@@ -25,7 +25,7 @@ from bench.run.pipeline import Task
 LONGEST_ARRAY = 1000
 #: How long before its time limit a job is told; of a short limit, a quarter.
 NOTICE_S = 90
-#: Slurm may tell it so much earlier.
+#: Slurm may tell it so much earlier; of a short limit, half is counted.
 EARLIER_S = 60
 #: Requeued at the time limit as long as each time a seed is finished; submitit wants a number.
 REQUEUES = 10**6
@@ -38,6 +38,13 @@ ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
     *("REVOKED", "TIMEOUT"),
 }
+
+
+class NoAnswerError(BenchError):
+    """Slurm's controller does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("Slurm's controller does not answer; the same command goes on when it does")
 
 
 class Ended(NamedTuple):
@@ -92,7 +99,8 @@ class Job:
         """The same again, behind its last finished seed; None where the time limit was too short for one."""
         finished = trainings_finished(self.note)
         limits = _limits(self.params)
-        at_limit = time.monotonic() - self.began > 60 * limits.time - _notice_s(limits) - EARLIER_S
+        told_s = 60 * limits.time - _notice_s(limits) - min(EARLIER_S, 60 * limits.time // 2)
+        at_limit = time.monotonic() - self.began > told_s
         if at_limit and finished == self.finished:
             return None
         return DelayedSubmission(Job(self.params, self.task, self.note, finished))
@@ -120,6 +128,7 @@ def submit(
 
     Raises:
         BenchError: Slurm refuses it.
+        NoAnswerError: it cannot be known whether Slurm has taken it.
     """
     executor = SlurmExecutor(folder, max_num_timeout=REQUEUES)
     executor.update_parameters(**_resources(params), job_name=name, array_parallelism=at_a_time or len(notes))
@@ -127,6 +136,7 @@ def submit(
     try:
         return [job.job_id for job in executor.submit_array(elements)]
     except (FailedJobError, subprocess.CalledProcessError) as error:
+        _run(["scancel", f"--name={name}"])  # Slurm may have taken them, and its answer was lost
         raise BenchError(f"Slurm refuses the jobs: {_last_line(str(error))}") from None
 
 
@@ -201,9 +211,15 @@ def log(folder: Path, job: str) -> Path:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """End these jobs."""
+    """End these jobs; `NoAnswerError` where Slurm's controller does not answer."""
     if jobs:
-        subprocess.run(["scancel", *jobs], capture_output=True, check=False)
+        _run(["scancel", *jobs])
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, capture_output=True, check=False)
+    if queue() is None:  # its exit status does not tell that from a job that has ended
+        raise NoAnswerError
 
 
 def _last_line(text: str) -> str:

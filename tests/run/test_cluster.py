@@ -144,6 +144,51 @@ def test_jobs_with_other_parameters_are_cancelled_and_submitted_anew(params: Par
     assert (played.cancelled, played.arrays) == (["1_0"], [[CE], [CE]])
 
 
+def test_jobs_of_cells_that_left_the_profile_are_cancelled(params: Params, played: Played) -> None:
+    played.ends = {task: ["RUNNING"] for task in SECONDS}
+    detached(params)
+    grid = params.grid.model_dump() | {"loss": ["ce"]}
+    detached(profile(grid=grid), {CE: 1.0})
+    assert (sorted(played.cancelled), set(noted())) == (["1_0", "1_1"], {CE.name})
+
+
+def test_where_slurm_does_not_answer_nothing_is_forgotten(
+    params: Params, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> list[str]:
+        raise slurm.NoAnswerError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm, "submit", lost)
+        with pytest.raises(slurm.NoAnswerError):
+            detached(params, {CE: 1.0})
+    entry = noted()[CE.name]
+    assert entry["job"] is None
+    played.queued = {"9_0": slurm.Queued(str(entry["array"]), "RUNNING", 0, "")}  # it had been taken
+    detached(params, {CE: 1.0})
+    assert (played.arrays, noted()[CE.name]["job"]) == ([], "9_0")
+    monkeypatch.setattr(slurm, "cancel", lost)
+    with pytest.raises(slurm.NoAnswerError):
+        detached(profile(epochs=2), {CE: 1.0})
+    assert (played.arrays, noted()[CE.name]["job"]) == ([], "9_0")
+
+
+@pytest.mark.parametrize("content", ["", '{"a": 1}', '{"a": {"array": "b"}}', "[]"])
+def test_damaged_notes_are_one_sentence(content: str, params: Params, played: Played) -> None:
+    path = Path("runs/.slurm/tiny/jobs.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    for call in (lambda: cluster.in_hands(params, [CE]), lambda: detached(params)):
+        with pytest.raises(BenchError, match=r"jobs\.json is damaged, so that .* and remove runs/\.slurm/tiny$"):
+            call()
+
+
+def test_a_preemption_is_no_fault_of_the_cells(params: Params, played: Played) -> None:
+    played.ends = {CE: ["PREEMPTED", "PREEMPTED", "NODE_FAIL", "PREEMPTED", None]}
+    assert cluster.train(params, {CE: 1.0}, None).finished == [CE]
+    assert len(played.arrays) == 5
+
+
 def test_a_job_without_a_result_is_submitted_once_more(
     params: Params, played: Played, capsys: pytest.CaptureFixture[str]
 ) -> None:

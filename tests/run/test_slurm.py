@@ -60,10 +60,25 @@ def test_a_single_task_is_no_array(params: Params) -> None:
     assert submitted(params, CE)[0] == ["7"]
 
 
-def test_what_slurm_refuses_is_one_sentence(params: Params, tmp_path: Path) -> None:
+def test_what_slurm_refuses_is_one_sentence_and_ended_in_case_it_was_taken(params: Params, tmp_path: Path) -> None:
     command(tmp_path / "bin", "sbatch", "echo sbatch: error: invalid partition specified: gpu >&2; exit 1")
+    command(tmp_path / "bin", "scancel", "echo $@ > cancelled")
+    command(tmp_path / "bin", "squeue", "exit 0")
     with pytest.raises(BenchError, match=r"^Slurm refuses the jobs: .*invalid partition specified: gpu$"):
         submitted(params, CE)
+    assert Path("cancelled").read_text() == "--name=a-name\n"
+    command(tmp_path / "bin", "squeue", "exit 1")
+    with pytest.raises(slurm.NoAnswerError):
+        submitted(params, CE)
+
+
+def test_jobs_are_not_said_to_be_cancelled_where_nobody_answers(params: Params, tmp_path: Path) -> None:
+    command(tmp_path / "bin", "scancel", "exit 1")
+    slurm.cancel([])
+    with pytest.raises(slurm.NoAnswerError):
+        slurm.cancel(["7_0"])
+    command(tmp_path / "bin", "squeue", "exit 0")
+    slurm.cancel(["7_0"])  # it had ended
 
 
 def test_without_slurm_or_its_section_nothing_begins(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +148,9 @@ def test_a_job_at_its_time_limit_goes_on_behind_its_last_seed_if_it_had_one(para
     assert slurm.Job(params, CE, note, finished=1, began=time.monotonic() - 30 * 60).checkpoint() is None
     preempted = slurm.Job(params, CE, note, finished=1, began=time.monotonic() - 60).checkpoint()
     assert preempted is not None
+    in_a_minute = tiny({"slurm": {"time": 1}})
+    assert slurm.Job(in_a_minute, CE, note, finished=1, began=time.monotonic() - 10).checkpoint() is not None
+    assert slurm.Job(in_a_minute, CE, note, finished=1, began=time.monotonic() - 45).checkpoint() is None
 
 
 def test_results_are_those_of_submitit(params: Params) -> None:
