@@ -107,7 +107,7 @@ _Size = Annotated[str, Field(pattern=r"^px[1-9][0-9]{0,3}$")]  # not a number: D
 class Params(Section):
     """One profile."""
 
-    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    profile: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
     root: str  # the repository's root, as seen from the file's folder: dvc.yaml's working directory
     params_file: str  # this file, as seen from the root
     device: DeviceName

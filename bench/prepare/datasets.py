@@ -16,9 +16,10 @@ import io
 import json
 import os
 import stat
-import time
+import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -198,7 +199,9 @@ def _places(name: str, file: str) -> list[Path | str]:
         return public
     if mirror.startswith(("http://", "https://")):
         return [f"{mirror.rstrip('/')}/{folder}/raw/{file}.gz", *public]
-    raw = Path(mirror).expanduser()
+    raw = Path(mirror)
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        raw = raw.expanduser()
     if not raw.is_dir():
         raise BenchError(
             f"{MIRROR} is {mirror!r}, which is neither a directory nor an http or https address: mend or unset it"
@@ -228,14 +231,29 @@ def _read(path: Path) -> bytes:
 
 def _download(address: str) -> bytes:
     """The bytes at an address."""
-    content, end = bytearray(), time.monotonic() + DEADLINE_S
+    found: Future[bytes] = Future()
+
+    def fetch() -> None:
+        try:
+            found.set_result(_answer(address))
+        except BaseException as error:
+            found.set_exception(error)
+
+    # In a thread that is left behind where a server sends a byte now and then: each wait for it is a short one.
+    threading.Thread(target=fetch, daemon=True).start()
+    try:
+        return found.result(DEADLINE_S)
+    except TimeoutError:
+        raise _NotThereError(f"not whole after {DEADLINE_S:g} s") from None
+
+
+def _answer(address: str) -> bytes:
+    content = bytearray()
     try:
         with urlopen(Request(address, headers={"User-Agent": "batchcam"}), timeout=TIMEOUT_S) as answer:
             while chunk := answer.read1(2**16):
                 content += chunk
                 _check_size(address, content)
-                if time.monotonic() > end:
-                    raise _NotThereError(f"not whole after {DEADLINE_S:g} s")
     except HTTPError as error:
         raise _NotThereError(f"HTTP {error.code} {_line(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError; ValueError: no address

@@ -395,7 +395,7 @@ def test_an_address_that_is_none(address: str, mirror: Path, tmp_path: Path, mon
     failing(tmp_path / "data", f"{address}/MNIST/raw/{TRAIN_IMAGES}.gz: ", "check the network")
 
 
-@pytest.mark.parametrize("place", ["/no/such/place", "s3://bucket/data"])
+@pytest.mark.parametrize("place", ["/no/such/place", "s3://bucket/data", "~nosuchuser/data"])
 def test_a_mirror_that_is_not_there(place: str, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(datasets.MIRROR, place)
     failing(tmp_path / "data", f"{datasets.MIRROR} is '{place}', which is neither a directory nor", "mend or unset it")
@@ -492,6 +492,25 @@ def test_a_download_without_end(mirror: Path, tmp_path: Path, monkeypatch: pytes
     with serving(sending(bytes(2**16), 0)) as address:
         monkeypatch.setenv(datasets.MIRROR, address)
         failing(tmp_path / "data", f"{address}/MNIST/raw/{TRAIN_IMAGES}.gz holds more than 1 MiB")
+
+
+def test_headers_that_trickle(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait is short, so that no timeout of the connection ends them."""
+
+    class Trickling(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with contextlib.suppress(OSError):
+                for piece in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300:
+                    self.wfile.write(bytes([piece]))
+                    time.sleep(0.01)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(datasets, "DEADLINE_S", 0.2)
+    with serving(Trickling) as address:
+        monkeypatch.setenv(datasets.MIRROR, address)
+        failing(tmp_path / "data", f"{address}/MNIST/raw/{TRAIN_IMAGES}.gz: not whole after 0.2 s", "check the network")
 
 
 def test_a_download_that_trickles(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
