@@ -15,7 +15,7 @@ from bench.names import WEIGHTLESS
 from bench.params import Params
 from bench.run.estimate import Pace, Place, estimated, measured, tested_images
 from bench.run.pipeline import Task
-from bench.run.room import check_images
+from bench.run.room import check_batch, check_images
 
 
 class Cost(NamedTuple):
@@ -46,6 +46,7 @@ def cost(params: Params, tasks: Collection[Task], executor: Executor, *, by_earl
     """
     data = {name: load(Path("data", f"{name}.safetensors")) for name in {task.cell.dataset for task in tasks}}
     for task in tasks:
+        check_batch(params, task.cell, data[task.cell.dataset])
         check_images(params, task.cell, data[task.cell.dataset], swept=task.swept)
     found = _earlier(params, data)
     known = _paces(found) if by_earlier else {}
@@ -107,7 +108,10 @@ def _took(directory: Path, made: dict[str, Any], data: dict[str, Dataset]) -> _E
 
 
 def _paces(found: list[_Earlier]) -> dict[Place, Pace]:
-    """The medians of each place that has a guided cell; a plain step takes at most as long as a guided one."""
+    """The medians of each place that has a guided cell; a plain step takes at most as long as a guided one.
+
+    Of memory the least: a cell's is that of its process, which may have had a larger cell before.
+    """
     paces = {}
     for place in dict.fromkeys(one.place for one in found):
         here = [one for one in found if one.place == place]
@@ -116,7 +120,7 @@ def _paces(found: list[_Earlier]) -> dict[Place, Pace]:
         memory = [one.memory for one in here if one.memory is not None]
         if guided:
             paces[place] = Pace(
-                median(plain), median(guided), median(one.look for one in here), max(memory, default=None)
+                median(plain), median(guided), median(one.look for one in here), min(memory, default=None)
             )
     return paces
 

@@ -36,6 +36,13 @@ def check_images(params: Params, cell: Cell, data: Dataset, *, swept: bool) -> N
         )
 
 
+def check_batch(params: Params, cell: Cell, data: Dataset) -> None:
+    """Raise `BenchError` if a dataset has fewer training images than a batch of the cell."""
+    batch = params.trained(cell.backbone, cell.resolution).batch_size
+    if batch > len(data.train.labels):
+        raise BenchError(f"{cell.name}: batch_size {batch} exceeds the {len(data.train.labels):,} training images")
+
+
 def image_bytes(cell: Cell, settings: Training, data: Dataset, *, swept: bool = False) -> int:
     """Of the images that are trained and tested on, at the cell's resolution."""
     trained = settings.train_images or len(data.train.labels)

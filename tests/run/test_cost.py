@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.errors import BenchError
 from bench.params import Cell, Params
 from bench.run import cost, estimate
 from bench.run.estimate import Pace
@@ -68,6 +69,23 @@ def test_what_no_earlier_cell_tells_is_measured(params: Params, paces: list[str]
     time, memory, disk = cost.described(needed, 2).split("; ")
     assert time == "about 12 s for 2 (as measured here), the longest 16 s"
     assert (memory, disk) == ("memory of a cell 1.0 GB", "disk unknown until a cell is here")
+
+
+def test_a_batch_of_more_images_than_there_are_is_not_even_measured(params: Params, paces: list[str]) -> None:
+    settings = params.trained("simple_cnn", 12).model_copy(update={"train_images": None, "batch_size": 100_000})
+    params.training["simple_cnn"]["px12"] = settings
+    with pytest.raises(BenchError, match=r"simple_cnn-ce-12: batch_size 100000 exceeds the 1,[0-9]{3} training images"):
+        found(params, by_earlier=False)
+    assert paces == []
+
+
+def test_of_cells_with_the_same_network_the_least_memory_counts(params: Params) -> None:
+    """That of the others is their process's, which may have had a larger cell before."""
+    earlier(params, SSIM, train_s=30, test_s=1)
+    earlier(params, CE, train_s=10, test_s=1)
+    path = Path("runs/other", CE.cell.name, "provenance.json")
+    path.write_text(path.read_text().replace("5000000000", "4000000000"))
+    assert found(params, by_earlier=True).memory == 4e9
 
 
 def test_cells_of_another_device_or_a_damaged_one_tell_nothing(params: Params) -> None:
