@@ -15,6 +15,7 @@ from .tries import Try, refusal
 
 #: What a name says that a shell would run.
 SHELL = "x; touch y #"
+_SENTENCES = "(unknown name|valid integer|params_file must be|root must be|profile: string should match)"
 
 
 def refused_by_commands() -> list[Try]:
@@ -35,14 +36,14 @@ def refused_by_commands() -> list[Try]:
 def injections() -> dict[str, dict[str, object]]:
     """Parameters that DVC takes, each with a shell command in another place; all else that DVC looks for is there."""
     found = {}
-    for place in ("dataset", "backbone", "loss", "resolution", "device", "params_file"):
+    for place in ("dataset", "backbone", "loss", "resolution", "device", "params_file", "profile", "root"):
         content = yaml.safe_load(yaml.safe_dump(project.parameters()))
         grid = content["grid"]
         if place == "device":
             content["timing"] = yaml.safe_load((project.ROOT / "params.yaml").read_text())["timing"]
             content["timing"] |= {"devices": [SHELL], "batch": {SHELL: [1]}}
-        elif place == "params_file":
-            content["params_file"] = SHELL
+        elif place in content:
+            content[place] = SHELL
         else:
             grid[place] = [SHELL]
         for section in (content["weights"], grid["seeds"]):
@@ -65,8 +66,11 @@ def injection(private: Path, content: dict[str, object]) -> Try:
     with tempfile.TemporaryDirectory() as folder:
         place = project.create(Path(folder, "project"))
         text = yaml.safe_dump(content)
-        for name in ("params.yaml", SHELL):
-            (place / name).write_text(text, encoding="utf-8")
+        (place / "params.yaml").write_text(text, encoding="utf-8")
+        if content["root"] == SHELL:
+            (place / SHELL).symlink_to(place)
+        else:
+            (place / SHELL).write_text(text, encoding="utf-8")
         for name in ("digits", SHELL):
             (place / "data" / f"{name}.safetensors").write_bytes(b"")
         (place / "data" / "dvc.yaml").unlink()
@@ -83,6 +87,6 @@ def injection(private: Path, content: dict[str, object]) -> Try:
         wrong = "" if ran.returncode else "DVC was content"
         if list(place.rglob("y")):
             wrong = "the shell command was run"
-        elif not re.search(r"^error: params.yaml: .*(unknown name|valid integer|params_file must be)", said, re.M):
+        elif not re.search(rf"^error: params.yaml: .*{_SENTENCES}", said, re.M):
             wrong = wrong or f"no sentence: {said[-400:]}"
         return Try("refused", wrong)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from . import project
 from .tries import Ended, Try, refusal
@@ -19,22 +21,43 @@ from .tries import Ended, Try, refusal
 ORPHANS_GONE_S = 60
 #: A command that hangs.
 LIMIT_S = 300
+#: The state with all that any command makes.
+WHOLE = "timed"
 Command = tuple[str, ...]
-#: The state that each command starts from here, and the one whose results it must come to.
-STATES: dict[Command, tuple[str, str]] = {
-    ("prepare", "digits"): ("created", "prepared"),
-    project.CELL: ("prepared", "trained"),
-    project.SWEEP: ("prepared", "trained"),
-    ("run",): ("prepared", "trained"),
-    ("bounds", "digits"): ("reproduced", "reproduced"),
-    ("collect",): ("reproduced", "reproduced"),
-    ("report",): ("reproduced", "reproduced"),
-    ("notebooks",): ("reproduced", "reproduced"),
-    ("ledger",): ("reproduced", "finished"),
-    ("repro",): ("trained", "reproduced"),
+
+
+class Case(NamedTuple):
+    """Where a command starts here, and what it makes."""
+
+    state: str
+    makes: tuple[str, ...]  # patterns
+
+
+CASES: dict[Command, Case] = {
+    ("prepare", "digits"): Case("created", ("data/digits.safetensors",)),
+    project.CELL: Case("prepared", (f"{project.RUNS}/{'-'.join(project.CELL[1:])}/*",)),
+    project.SWEEP: Case("prepared", (f"{project.RUNS}/sweep-*.json",)),
+    ("run",): Case("prepared", (f"{project.RUNS}/digits-*/*", f"{project.RUNS}/sweep-*.json")),
+    ("bounds", "digits"): Case("reproduced", (f"{project.RUNS}/bounds-digits.csv",)),
+    project.TIME: Case("reproduced", (f"{project.RUNS}/timing-cpu.json", f"{project.RESULTS}/timing-cpu.json")),
+    ("collect",): Case(
+        "reproduced",
+        (
+            *(f"{project.RESULTS}/{name}.csv" for name in ("bounds", "cells", "epochs", "sweep", "timing")),
+            *(f"{project.RESULTS}/trainings.csv", f"{project.RESULTS}/metrics/**/*.json"),
+        ),
+    ),
+    ("report",): Case(
+        "reproduced",
+        (
+            *(f"{project.RESULTS}/{name}" for name in ("README.md", "claims.csv", "claims.md")),
+            *(f"{project.RESULTS}/figures/*", f"{project.RESULTS}/tables/*"),
+        ),
+    ),
+    ("notebooks",): Case("reproduced", (f"{project.RESULTS}/notebooks/*",)),
+    ("ledger",): Case("reproduced", ("results/*.*",)),
+    ("repro",): Case("trained", (f"{project.RUNS}/bounds-digits.csv", f"{project.RESULTS}/**/*.*")),
 }
-#: These bring about everything that belongs to the state; others, their own part of it.
-WHOLE: tuple[Command, ...] = (("run",), ("repro",), ("ledger",))
 
 
 class Bench:
@@ -46,7 +69,7 @@ class Bench:
     def make(self) -> None:
         """Make the states that are not there yet, one after the other."""
         steps: list[tuple[str, Command]] = [("prepared", ("run", "--time-limit", "0")), ("trained", ("run",))]
-        steps += [("reproduced", ("repro",)), ("finished", ("ledger",))]
+        steps += [("reproduced", ("repro",)), ("finished", ("ledger",)), (WHOLE, project.TIME)]
         before = self.folder / "created"
         if not before.is_dir():
             project.create(self.folder / "unfinished").rename(before)
@@ -59,14 +82,19 @@ class Bench:
             before = state
 
     @contextmanager
+    def before(self, command: Command, place: Path | None = None) -> Iterator[Path]:
+        """The project before a command, for a while: without what it makes."""
+        case = CASES[command]
+        with self.copy(case.state, place) as folder:
+            for path in [path for pattern in case.makes for path in folder.glob(pattern)]:
+                path.unlink()
+            yield folder
+
+    @contextmanager
     def copy(self, state: str, place: Path | None = None) -> Iterator[Path]:
         """A copy of a state, for a while."""
         with tempfile.TemporaryDirectory(dir=place or self.folder, prefix="try-", ignore_cleanup_errors=True) as folder:
             yield Path(shutil.copytree(self.folder / state, Path(folder, "project"), symlinks=True))
-
-    def results(self, state: str) -> dict[str, bytes]:
-        """What must be there in a state."""
-        return project.results(self.folder / state)
 
     def ended(self, command: Command, folder: Path, process: "subprocess.Popen[str] | None" = None) -> Ended:
         """Wait for the end of a command, or start it and wait."""
@@ -78,26 +106,29 @@ class Bench:
             out, err = process.communicate()
         return Ended(process.returncode, out, err, time.monotonic() - start)
 
-    def after(self, command: Command, folder: Path) -> str:
-        """What is wrong after a fault: half a file under a final name; or if the same command does not make it good."""
-        whole = self.results("finished")
+    def after(self, folder: Path, *commands: Command) -> str:
+        """What is wrong after a fault: half a file under a final name; or if the same command, the last of these, does
+        not make good what all of them make.
+        """
+        whole = project.results(self.folder / WHOLE)
         if wrong := project.differences(project.results(folder), whole):
             return f"at once: {wrong}"
-        again = self.ended(command, folder)
+        again = self.ended(commands[-1], folder)
         if again.code:
             return f"again: exit {again.code}: {again.err[-300:]}"
-        needed = self.results(STATES[command][1]) if command in WHOLE else {}
-        return project.differences(project.results(folder), whole, needed)
+        makes = [pattern for command in commands for pattern in CASES[command].makes]
+        needed = {name for pattern in makes for name in project.matching(self.folder / WHOLE, pattern)}
+        return project.differences(project.results(folder), whole, sorted(needed))
 
 
 def signalled(bench: Bench, command: Command, number: signal.Signals, tries: int, *, group: bool) -> list[Try]:
     """A signal to the command alone or, as the keyboard does it, to all of its group; at random moments."""
-    state, found = STATES[command][0], []
-    with bench.copy(state) as copy:
+    found = []
+    with bench.before(command) as copy:
         usual_s = bench.ended(command, copy).seconds
     moments = random.Random(f"{command} {number} {group}")
     for _ in range(tries):
-        with bench.copy(state) as copy:
+        with bench.before(command) as copy:
             process = project.start(copy, bench.private, *command)
             start = time.monotonic()
             try:
@@ -106,7 +137,7 @@ def signalled(bench: Bench, command: Command, number: signal.Signals, tries: int
                 (os.killpg if group else os.kill)(process.pid, number)
             ended = bench.ended(command, copy, process)
             took = time.monotonic() - start
-            wrong = _farewell(ended, number) or _orphans(process.pid) or bench.after(command, copy)
+            wrong = _farewell(ended, number) or _orphans(process.pid) or bench.after(copy, command)
             found.append(Try("good after a rerun" if ended.code else "had ended", wrong, took))
     return found
 
@@ -116,7 +147,10 @@ def _farewell(ended: Ended, number: signal.Signals) -> str:
         return ""
     if "Traceback" in ended.err:
         return f"a traceback: {ended.err[-600:]}"
-    return "" if ended.code in (130, 143, -number, 1, 255) else f"exit {ended.code}: {ended.err[-200:]}"
+    if ended.code in (130, 143, -number, 255):  # the last is DVC's own
+        return ""
+    said = re.search(r"^(error|ERROR): ", ended.out + ended.err, re.MULTILINE)
+    return "" if said and ended.code == 1 else f"exit {ended.code}: {ended.err[-200:]}"
 
 
 def _orphans(session: int) -> str:
@@ -147,15 +181,15 @@ def full_disk(bench: Bench, command: Command, free: list[int]) -> list[Try]:
     """So many bytes are free on the project's disk, a tmpfs; then there is space again."""
     found = []
     for size in free:
-        with _tmpfs(bench) as disk, bench.copy(STATES[command][0], disk) as copy:
+        with _tmpfs(bench) as disk, bench.before(command, disk) as copy:
             ballast = disk / "ballast"
             _fill(ballast, size)
             ended = bench.ended(command, copy)
             tried = _refused(ended, command, "No space left on device|Errno 28|os error 28|no space")
             ballast.unlink()
-            if ended.code == 0:  # what is left was enough
+            if ended.code == 0 and size:  # what is left was enough
                 tried = Try("done", "", ended.seconds)
-            found.append(tried._replace(wrong=tried.wrong or bench.after(command, copy)))
+            found.append(tried._replace(wrong=tried.wrong or bench.after(copy, command)))
     return found
 
 
@@ -192,7 +226,7 @@ def read_only(bench: Bench, command: Command, folders: list[str]) -> list[Try]:
     """One folder of the project after the other cannot be written; then it can."""
     found = []
     for name in folders:
-        with _tmpfs(bench) as disk, bench.copy(STATES[command][0], disk) as copy:
+        with _tmpfs(bench) as disk, bench.before(command, disk) as copy:
             place = copy / name
             place.mkdir(exist_ok=True)
             subprocess.run(["mount", "--bind", place, place], check=True)
@@ -200,14 +234,14 @@ def read_only(bench: Bench, command: Command, folders: list[str]) -> list[Try]:
             ended = bench.ended(command, copy)
             subprocess.run(["umount", place], check=True)
             tried = _refused(ended, command, "Read-only file system|not writable|Errno 30")
-            found.append(tried._replace(wrong=f"{name}: {tried.wrong}" if tried.wrong else bench.after(command, copy)))
+            found.append(tried._replace(wrong=f"{name}: {tried.wrong}" if tried.wrong else bench.after(copy, command)))
     return found
 
 
 def in_company(bench: Bench, rows: list[list[Command]]) -> list[Try]:
     """Rows of commands at once in one folder: all succeed."""
     start = time.monotonic()
-    with bench.copy(STATES[rows[0][0]][0]) as copy:
+    with bench.before(rows[0][0]) as copy:
 
         def all_of(commands: list[Command]) -> str:
             for command in commands:
@@ -218,4 +252,5 @@ def in_company(bench: Bench, rows: list[list[Command]]) -> list[Try]:
 
         with ThreadPoolExecutor(len(rows)) as pool:
             wrong = "; ".join(filter(None, pool.map(all_of, rows)))
-        return [Try("all done", wrong or bench.after(rows[0][-1], copy), time.monotonic() - start)]
+        commands = dict.fromkeys(command for row in reversed(rows) for command in row)
+        return [Try("all done", wrong or bench.after(copy, *commands), time.monotonic() - start)]

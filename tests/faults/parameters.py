@@ -53,7 +53,8 @@ def changed_bytes(draw: st.DrawFn) -> bytes:
 @functools.cache
 def _profiles() -> list[str]:
     """What each profile says, as JSON."""
-    return [json.dumps(yaml.safe_load(path.read_bytes())) for path in PROFILES]
+    slurm = {"time": 60, "gpus": 1, "cpus": 4, "memory": 8, "partition": "a", "qos": "b", "constraint": "c|d"}
+    return [json.dumps(yaml.safe_load(path.read_bytes()) | {"slurm": slurm}) for path in PROFILES]
 
 
 def _dumped(content: object) -> bytes:
@@ -227,6 +228,10 @@ NAMED: dict[str, tuple[Callable[[], bytes], str]] = {
         "params_file must be",
     ),
     "another profile's name": (_with("profile: quick", "profile: paper"), "profile is 'paper', which is the one in"),
+    "a profile's name of 300 letters": (_with("profile: quick", f"profile: {'q' * 300}"), "at most 100 characters"),
+    "a partition that is an option": (_quick("\nslurm: {time: 9, partition: --help}\n"), "slurm.partition: "),
+    "a shell command as account": (_quick('\nslurm: {time: 9, account: "a; touch y"}\n'), "slurm.account: "),
+    "0 minutes": (_quick("\nslurm: {time: 0}\n"), "slurm.time: input should be greater"),
     "`..` as profile": (_with("profile: quick", 'profile: ".."'), "profile: string should match pattern"),
     "a shell command as dataset": (_with("[digits]", '["x; touch y"]'), "grid.dataset.0: unknown name 'x; touch y'"),
     "a shell command as loss": (_with("[ce,", '["x; touch y",'), "grid.loss.0: unknown name 'x; touch y'"),

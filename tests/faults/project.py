@@ -1,6 +1,8 @@
 """A small project of two cells and a sweep, for what happens to the machine while it runs."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,17 +14,23 @@ import yaml
 from tests.tiny import NO_CELLS, OTHERS, seeds, write_notebook
 
 ROOT = Path(__file__).parents[2]
+RUNS, RESULTS = "runs/quick", "results/quick"
 CELL = ("cell", "digits", "simple_cnn", "prototype-ssim", "12")
 SWEEP = ("sweep", "digits", "simple_cnn", "prototype-ssim", "12")
+TIME = ("time", "cpu")
 #: What `make repro` does.
 REPRO = (("run",), ("repro",), ("ledger",))
 
 
 def parameters() -> dict[str, object]:
-    """Two cells with two seeds each, and a sweep; nothing is timed, so that two runs give the same bytes."""
+    """Two cells with two seeds each, and a sweep. Nothing is timed in the pipeline, so that two runs give the same
+    bytes; `bench time` is quick.
+    """
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     one = {"dataset": ["digits"], "backbone": ["simple_cnn"], "resolution": [12]}
-    content |= dict.fromkeys(OTHERS, NO_CELLS) | {"road": {"simple_cnn": []}, "timing": {"devices": []}}
+    content |= dict.fromkeys(OTHERS, NO_CELLS) | {"road": {"simple_cnn": []}}
+    content["timing"] |= {"devices": [], "seconds": 0.01, "backbone": ["simple_cnn"], "resolution": [12]}
+    content["timing"] |= {"batch": {"cpu": [2]}, "step_batch": 2}
     content["grid"] = one | {"loss": ["ce", "prototype-ssim"], "seeds": seeds(2)}
     content["sweep"] = one | {"loss": ["prototype-ssim"], "weights": [1], "seeds": 1, "epochs": 1}
     settings = next(iter(content["training"]["simple_cnn"].values()))
@@ -76,14 +84,31 @@ def run(folder: Path, private: Path, *commands: tuple[str, ...]) -> None:
             raise RuntimeError(f"{' '.join(arguments)}: exit {process.returncode}: {err[-400:]}")
 
 
+#: Files that tell seconds, or what else differs from run to run.
+_OWN = re.compile(r"/provenance\.json$|/trainings\.csv$|^results/times\.md$|/timing-cpu\.json$")
+
+
 def results(folder: Path) -> dict[str, bytes]:
-    """Every file whose bytes are the same in each run, by its path."""
-    patterns = [
-        *("data/*.safetensors", "runs/quick/*/*.safetensors", "runs/quick/*/metrics.json", "runs/quick/*.json"),
-        *("runs/quick/*.csv", "results/quick/*.csv", "results/*.csv"),
-    ]
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+    """Every file under a final name, by its path; of those that differ from run to run, whether they are whole."""
+    found = {name: folder / name for place in ("data", RUNS, "results") for name in matching(folder, f"{place}/**/*")}
+    return {name: _whole(path) if _OWN.search(name) else path.read_bytes() for name, path in found.items()}
+
+
+def matching(folder: Path, pattern: str) -> list[str]:
+    """The paths of the files that a pattern means, as seen from the folder; without those that are being written."""
+    paths = [path.relative_to(folder) for path in sorted(folder.glob(pattern)) if path.is_file()]
+    aside = [path for path in paths if any(part.startswith(".") for part in path.parts)]
+    return [str(path) for path in paths if path not in aside and path.suffix != ".dvc" and path.name != "dvc.yaml"]
+
+
+def _whole(path: Path) -> bytes:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        try:
+            json.loads(text)
+        except ValueError:
+            return text.encode()
+    return b"whole" if text.endswith(("\n", "}", "]")) else text.encode()
 
 
 def differences(found: Mapping[str, bytes], whole: Mapping[str, bytes], needed: Iterable[str] = ()) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import commands, machine, parameters, sources
-from .project import CELL, REPRO, SWEEP
+from .project import CELL, REPRO, SWEEP, TIME
 from .tries import Try
 
 KIB = 2**10
@@ -67,6 +67,7 @@ _FREE: dict[machine.Command, list[int]] = {
     CELL: [0, 4 * KIB, 100 * KIB],
     SWEEP: [0, 4 * KIB],
     ("bounds", "digits"): [0, 4 * KIB],
+    TIME: [0, 4 * KIB],
     ("collect",): [0, 8 * KIB],
     ("report",): [0, 300 * KIB],
     ("notebooks",): [0, 100 * KIB],

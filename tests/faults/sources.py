@@ -117,6 +117,7 @@ REPLIES: dict[str, tuple[Reply, str]] = {
     "silence": (_silent, "no answer for 1 s"),
     "silence after a start": (_slowly(_answer(200, PACKED)[:60], 0.01), "."),
     "a byte now and then": (_slowly(_answer(200, PACKED, "Content-Length: 99999"), 0.01), "not whole after 2 s"),
+    "headers now and then": (_slowly(_answer(200, PACKED, f"X-A: {'b' * 9999}"), 0.01), "not whole after 2 s"),
     "an endless file": (_forever(_answer(200, b"", "X-Length: none"), bytes(2**16)), "holds more than 64 MiB"),
     "endless chunks": (
         _forever(_answer(200, b"", "Transfer-Encoding: chunked"), b"10000\r\n" + bytes(2**16) + b"\r\n"),

@@ -19,11 +19,12 @@ Held means:
   of our check, and the command in the name is not run, although everything that DVC looks for is there.
 * **{SOURCES}**: refused with one sentence that names the place, within seconds and 3 GiB of memory, and nothing is left
   that could be taken for data. The timeouts are {timeouts} there.
-* **Killed, Ctrl-C, SIGTERM** at a random moment (Ctrl-C to the whole group, as the keyboard does it): no file under a
-  final name that is not whole, no process left behind after a minute, no traceback; and the same command then comes to
-  the same bytes as one that nothing happened to.
-* **Full disk** (a tmpfs with so little space left that the command stops early or late, and the same where it was
-  enough) and **read-only folder**: one sentence, or DVC's own where DVC writes; and then the same as above.
+* **Killed, Ctrl-C, SIGTERM** at a random moment (Ctrl-C to the whole group, as the keyboard does it): no file in
+  `data/`, `runs/` or `results/` that is not, byte by byte, that of a run to which nothing happened; no process left
+  behind after a minute; no traceback; and the same command then makes every file that it should, with those bytes. Of
+  the four files that tell seconds, only whether they are whole is looked at.
+* **Full disk** (a tmpfs with nothing left, where the command must fail, or so little that it stops later, if at all)
+  and **read-only folder**: one sentence, or DVC's own where DVC writes; and then the same as above.
 * **Two at once**: all succeed, and the bytes are the same.
 
 {table}
@@ -34,7 +35,8 @@ Held means:
   lost.
 * A disk or memory that gives back other bytes than were written, other than in `data/` and `runs/`, whose files are
   compared with their hashes.
-* Other systems than Linux. Networks other than this machine's own.
+* Other systems than Linux. Networks other than this machine's own. A GPU.
+* Slurm: `make test-slurm` does, and says what it saw; see [on a cluster](cluster.md).
 
 Made with {versions}.
 """
