@@ -38,7 +38,7 @@ error-rates: .venv/installed
 # The documentation as a site in build/site; with its search: python -m http.server --directory build/site
 docs: .venv/installed
 	$(BIN)/python docs/hooks.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Everything that can break, thousands of times: docs/faults.md. Interrupted, it goes on where it was.
 test-faults: .venv/installed
