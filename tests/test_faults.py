@@ -114,6 +114,17 @@ def test_repro_becomes_dvc_while_it_holds_the_lock(folder: Path, monkeypatch: py
     assert [arguments[1:] for arguments in called] == [["-m", "dvc", "--wait-for-lock", "repro", "dvc.yaml"]]
 
 
+def test_a_list_of_locks_that_was_cut_off_keeps_nobody_out(folder: Path) -> None:
+    path = folder / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True)
+    for content, stays in (("{}", True), ('{"read": {"a', False), ("", False)):
+        path.write_text(content)
+        with pipeline.only_runner():
+            assert path.exists() == stays
+    with pipeline.only_runner():  # none at all
+        pass
+
+
 def test_dvc_alone_runs_no_shell_command_that_is_a_name(tmp_path: Path) -> None:
     """With all that DVC looks for in place: the first command of the stage refuses the parameters."""
     assert commands.injection(tmp_path / "private", commands.injections()["loss"]).wrong == ""

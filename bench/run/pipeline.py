@@ -140,7 +140,30 @@ def _linked(params: Params) -> Iterator[None]:
 def only_runner() -> Iterator[None]:
     """Wait until no other run works in this folder; the lock goes with this process and the DVC that it started."""
     with alone(RUNS / ".lock", "another run is at work here", inherited=True):  # see `_dvc`
+        _mend_locks()
         yield
+
+
+def _mend_locks() -> None:
+    """Remove DVC's list of who reads and writes what if it was cut off, by a full disk: DVC refuses to read it."""
+    path = Path(".dvc", "tmp", "rwlock")
+    if _is_json(path):
+        return
+    from dvc.lock import make_lock
+
+    with make_lock(str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)):  # unless it is just being written
+        if not _is_json(path):
+            path.unlink()
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def repro(params: Params) -> NoReturn:

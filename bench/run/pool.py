@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 
@@ -32,7 +32,6 @@ def here(jobs: int) -> Iterator[Executor]:
 def warm_up() -> None:
     """Start the server that workers come from: it imports for 5 s, on another core than what is done meanwhile."""
     _context()
-    forkserver.ensure_running()
 
 
 def _context() -> ForkServerContext:
@@ -41,6 +40,14 @@ def _context() -> ForkServerContext:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.run.preload"])
+    # The keyboard is ours: a Ctrl-C while the server imports would end in its traceback. It keeps the signals that are
+    # blocked when it starts; if one comes meanwhile, we have it afterwards.
+    resource_tracker.ensure_running()  # the server starts it otherwise, and that unblocks the signal
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
 
 

@@ -117,7 +117,8 @@ class Bench:
         if again.code:
             return f"again: exit {again.code}: {again.err[-300:]}"
         makes = [pattern for command in commands for pattern in CASES[command].makes]
-        needed = {name for pattern in makes for name in project.matching(self.folder / WHOLE, pattern)}
+        state = WHOLE if project.TIME in commands else "finished"
+        needed = {name for pattern in makes for name in project.matching(self.folder / state, pattern)}
         return project.differences(project.results(folder), whole, sorted(needed))
 
 

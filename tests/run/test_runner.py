@@ -166,6 +166,31 @@ def test_a_killed_runner_leaves_no_worker_behind(tmp_path: Path) -> None:
     _until(lambda: not _alive(worker), 30)
 
 
+STARTING = """
+import os, signal, time
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+from bench.run import pool
+preload = BaseContext.set_forkserver_preload
+BaseContext.set_forkserver_preload = lambda context, modules: preload(context, ["slow"])
+pool.warm_up()
+while not os.path.exists("importing"):
+    time.sleep(0.01)
+os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)
+with pool.here(1) as workers:
+    print(workers.submit(abs, -1).result())
+"""
+
+
+def test_a_ctrl_c_is_not_for_the_server_of_the_workers(tmp_path: Path) -> None:
+    """It imports for seconds, and its traceback would stand on the terminal."""
+    (tmp_path / "slow.py").write_text("import time\nopen('importing', 'w')\ntime.sleep(1)\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    command = [sys.executable, "-c", STARTING]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n", "")
+
+
 def _until(what: Any, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not what():
