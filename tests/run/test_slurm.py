@@ -1,5 +1,6 @@
 """What is handed to submitit, and what its answers mean."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -9,13 +10,14 @@ import pytest
 from submitit.core.utils import UncompletedJobError
 
 from bench.errors import BenchError
-from bench.params import Cell, Params
+from bench.params import Cell, Params, load
 from bench.progress import State
 from bench.run import slurm, worker
 from bench.run.pipeline import Task
 from bench.run.run import run
 from tests.tiny import tiny
 
+ROOT = Path(__file__).parents[2]
 CE, L1 = (Task(Cell("digits", "simple_cnn", loss, 12)) for loss in ("ce", "prototype-l1"))
 
 
@@ -87,6 +89,15 @@ def test_without_slurm_or_its_section_nothing_begins(params: Params, monkeypatch
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BenchError, match="there is no sbatch here"):
         run(params, None, None, on_slurm=True)
+
+
+def test_the_page_begins_with_commands_whose_profiles_say_what_a_job_gets(params: Params, tmp_path: Path) -> None:
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8").split("```")[1]
+    profiles = re.findall(r"python -m bench \w+ --slurm --params (\S+)", page)
+    assert len(profiles) == 2
+    command(tmp_path / "bin", "squeue", "exit 0")
+    for profile in profiles:
+        slurm.check(load(ROOT / profile, ROOT))
 
 
 def test_the_queue_is_read_and_a_controller_that_is_away_is_none(params: Params, tmp_path: Path) -> None:
