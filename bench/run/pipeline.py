@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.files import alone, written_aside
 from bench.params import Cell, Params, check_all
 from bench.run.provenance import changed, gpu, identity, processor, sweep_identity, versions
-from bench.run.quickly import opened
+from bench.run.quickly import marked, opened
 
 RUNS = Path("runs")
 
@@ -218,9 +218,11 @@ def _commit(addresses: Sequence[str]) -> None:
     try:
         with opened() as repo, lock_repo(repo):
             stages = [stage for stage in repo.stage.load_file(pipeline) if stage.addressing in addresses]
+            with marked(repo, stages, written=True):
+                for stage in stages:
+                    stage.save()
+                    stage.commit(relink=False)  # what is there may stay: DVC would copy it once more
             for stage in stages:
-                stage.save()
-                stage.commit(relink=False)  # what is there may stay: DVC would copy it once more
                 for dependency in stage.params:  # what stages share, YAML would write once and refer to elsewhere
                     dependency.hash_info = deepcopy(dependency.hash_info)
             stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
@@ -270,13 +272,16 @@ def _backup(params: Params) -> Path:
 def _status(params: Params) -> dict[str, list[Any]]:
     """`dvc status` of a profile's stages, by their address from the root."""
     from dvc.exceptions import DvcException
+    from dvc.repo import lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
     pipeline = Path(params.params_file).parent / "dvc.yaml"
     check_all()  # see `_dvc`
     try:
-        with opened() as repo:
-            return repo.status(targets=[str(pipeline)])
+        with opened() as repo, lock_repo(repo):
+            stages = repo.stage.load_file(str(pipeline))
+            with marked(repo, stages, written=False):
+                return {address: found for stage in stages for address, found in stage.status().items()}
     except DvcException as error:
         raise BenchError(f"dvc status failed: {error}") from error
 
