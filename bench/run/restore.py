@@ -15,49 +15,68 @@ from bench.run.provenance import PARTIAL, changed
 from bench.run.quickly import opened
 
 
-def restore(params: Params, missing: Sequence[Task]) -> list[Task]:
-    """Put back what the run-cache has of the same parameters, data, code and versions, made here or elsewhere.
+def restore(params: Params, missing: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Put back what dvc.lock or the run-cache has of the same parameters, data, code and versions.
 
     `dvc pull --run-cache` fetches what others have pushed. What it names is looked for in all remotes, the default one
-    first. What is put back is still to be recorded.
+    first.
+
+    Returns:
+        What dvc.lock has, and what it has not, which is still to be recorded.
     """
     from dvc.repo import lock_repo
 
+    locked, unlocked = list[Task](), list[Task]()
     if not missing:
-        return []
+        return locked, unlocked
     logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of what a remote does not have
     by_address = {task.address(params): task for task in missing}
     pipeline = next(iter(by_address)).rpartition(":")[0] or "dvc.yaml"
     with opened() as repo, lock_repo(repo):
         default = repo.config["core"].get("remote")
         remotes = sorted(repo.config["remote"], key=lambda name: name != default)
-        stages = [stage for stage in repo.stage.load_file(pipeline) if stage.addressing in by_address]
-        return [
-            by_address[stage.addressing]
-            for stage in stages
-            if _restored(params, by_address[stage.addressing], repo, stage, remotes)
-        ]
+        for stage in repo.stage.load_file(pipeline):
+            task = by_address.get(stage.addressing)
+            if task is None:
+                continue
+            if _is_locked(stage) and _put_back(params, task, repo, stage, remotes, LOCKED):
+                locked.append(task)
+            elif _restored(params, task, repo, stage, remotes):
+                unlocked.append(task)
+    return locked, unlocked
 
 
 class _OtherwiseMadeError(Exception):
-    """What the run-cache gave was made with other versions: they are not among what DVC goes by."""
+    """What DVC gave was not made as it would be now."""
+
+
+#: What of an identity must be as it would be now. Of what dvc.lock has, DVC itself has compared the rest; a maintainer
+#: may have recorded a change of code that leaves the numbers as they are.
+LOCKED = frozenset({"versions"})
+UNLOCKED = frozenset({"parameters", "versions", "data", "code"})
+
+
+def _is_locked(stage: Any) -> bool:
+    """Whether dvc.lock has it as it would be made now, but for versions."""
+    return all(out.hash_info for out in stage.outs) and not stage.changed_stage() and stage.deps_cached()
 
 
 def _restored(params: Params, task: Task, repo: Any, stage: Any, remotes: list[str]) -> bool:
-    """Whether what dvc.lock names, or else one of the run-cache's entries, was made as it would be now; if so, it is
-    put back. A remote that cannot be read is struck off.
-    """
-    locked = all(out.hash_info for out in stage.outs)
-    if locked and _put_back(params, task, repo, stage, remotes):
-        return True
-    for entry in _entries(repo, stage):
-        os.utime(entry)  # DVC looks at the newest alone
-        if _put_back(params, task, repo, stage, remotes):
-            return True
+    """Whether one of the run-cache's entries was made as it would be now; if so, it is put back."""
+    from dvc.exceptions import DvcException
+
+    try:
+        for entry in _entries(repo, stage):
+            os.utime(entry)  # DVC looks at the newest alone
+            if _put_back(params, task, repo, stage, remotes, UNLOCKED):
+                return True
+    except (DvcException, OSError) as error:
+        _say(f"{task.name}: DVC's run-cache cannot be read: {error}")
     return False
 
 
-def _put_back(params: Params, task: Task, repo: Any, stage: Any, remotes: list[str]) -> bool:
+def _put_back(params: Params, task: Task, repo: Any, stage: Any, remotes: list[str], compared: frozenset[str]) -> bool:
+    """Whether what DVC gives was made as it would be now. A remote that cannot be read is struck off."""
     from dvc.exceptions import DvcException
     from dvc.stage.cache import RunCacheNotFoundError
 
@@ -65,7 +84,7 @@ def _put_back(params: Params, task: Task, repo: Any, stage: Any, remotes: list[s
         try:
             with _default(repo, remote), _out_of_the_way(task.output(params)):
                 repo.stage_cache.restore(stage, pull=remote is not None)
-                if changed(task.recorded_by(params) or {}, task.present(params)):
+                if compared.intersection(changed(task.recorded_by(params) or {}, task.present(params))):
                     raise _OtherwiseMadeError
         except RunCacheNotFoundError:
             continue
@@ -73,13 +92,17 @@ def _put_back(params: Params, task: Task, repo: Any, stage: Any, remotes: list[s
             return False
         except (DvcException, OSError) as error:  # say, no network
             place = "here" if remote is None else f"in the remote {remote}"
-            print(f"{task.name} is in DVC's run-cache, but {place}: {error}", file=sys.stderr, flush=True)
+            _say(f"{task.name} is in DVC's run-cache, but {place}: {error}")
             if remote is None:
                 return False
             remotes.remove(remote)
         else:
             return True
     return False
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

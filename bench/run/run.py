@@ -49,9 +49,10 @@ def run(
         held = _in_slurms_hands(params, to_train)
         if held and not on_slurm:
             _refuse(params, held)
-        if restored := set(restore(params, [task for task in to_train if task not in held])):
-            _say(f"{len(restored)} of {len(states)} were in DVC's run-cache")
-            to_record += restored
+        locked, unlocked = restore(params, [task for task in to_train if task not in held])
+        if restored := {*locked, *unlocked}:
+            _say(f"{len(restored)} of {len(states)} had been trained before, and were put back")
+            to_record += unlocked
             to_train = [task for task in to_train if task not in restored]
         if not to_train:
             pipeline.record(params, to_record)

@@ -35,7 +35,7 @@ def test_what_slurm_has_in_its_hands_is_not_run_here_and_not_put_back(
     task, tried = pipeline.Task(CELL), []
     monkeypatch.setattr(pipeline, "states", lambda _: {task: pipeline.MISSING})
     monkeypatch.setattr(pipeline, "prepare_data", lambda _: None)
-    monkeypatch.setattr(module, "restore", lambda _, tasks: tried.extend(tasks) or [])
+    monkeypatch.setattr(module, "restore", lambda _, tasks: tried.extend(tasks) or ([], []))
     monkeypatch.setattr(pipeline, "repro", lambda _: tried.append(task))
     monkeypatch.setattr(cluster, "in_hands", lambda _, tasks: list(tasks))
     for call in (lambda: run(tiny({}), 1, None), lambda: repro(tiny({}))):

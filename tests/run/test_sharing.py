@@ -1,5 +1,6 @@
 """Finished cells are shared: two clones split a small grid, a third gathers it without training."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -114,22 +115,63 @@ def test_what_is_put_back_was_made_with_the_present_versions(
             run_cell(params, task.cell, output)
             pipeline.record(params, [task])
         for locked in (True, False):
-            for version, found in (("2.11", [task]), ("2.15", [task]), ("2.11", [task]), ("2.12", [])):
+            newest = ([task], []) if locked else ([], [task])
+            for version, found in (
+                ("2.11", ([], [task])),
+                ("2.15", newest),
+                ("2.11", ([], [task])),
+                ("2.12", ([], [])),
+            ):
                 with_torch(version)
                 shutil.rmtree(output)
                 output.mkdir()
                 (output / "metrics.json").write_text("stale")
                 assert restore(params, [task]) == found
-                if found:
+                if task in (*found[0], *found[1]):
                     assert (task.recorded_by(params) or {})["versions"] == {"torch": version}
                     assert pipeline.elsewhere(params, task) == ""
             assert (output / "metrics.json").read_text() == "stale"
             if locked:
                 Path("dvc.lock").unlink()
         with_torch("2.11")
-        assert restore(params, [task]) == [task]
+        assert restore(params, [task]) == ([], [task])
         with_torch("2.12")
         assert pipeline.elsewhere(params, task) == "made with torch 2.11"
         on_gpu = params.model_copy(update={"device": "cuda"})
         monkeypatch.setattr(pipeline, "gpu", lambda: "another GPU")
         assert pipeline.elsewhere(on_gpu, task).startswith("from another machine: ")
+
+
+def test_a_run_cache_that_cannot_be_read_is_said_and_stops_nothing(
+    origin: Path, own: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with clone(origin, tmp_path / "clone") as params:
+        task = pipeline.tasks(params)[0]
+        run_cell(params, task.cell, task.output(params))
+        pipeline.record(params, [task])
+        Path("dvc.lock").unlink()
+        entry = next(Path(".dvc/cache/runs").glob("*/*/*"))
+        entry.rename(entry.with_name("moved"))
+        entry.symlink_to("nowhere")
+        assert restore(params, [task]) == ([], [])
+        said = capsys.readouterr().err
+        assert said.startswith(f"{task.name}: DVC's run-cache cannot be read: ")
+        assert said.count("\n") == 1
+
+
+def test_a_change_of_code_that_was_recorded_without_training_is_believed(
+    origin: Path, own: None, tmp_path: Path
+) -> None:
+    """`dvc commit` after a change that leaves the numbers as they are: dvc.lock has it, the run-cache alone has not."""
+    with clone(origin, tmp_path / "clone") as params:
+        task = pipeline.tasks(params)[0]
+        run_cell(params, task.cell, task.output(params))
+        record = task.output(params) / "provenance.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"code": "before the change"}))
+        with Repo() as repo:
+            repo.commit(task.address(params), force=True)
+        for locked in (True, False):
+            shutil.rmtree(task.output(params))
+            assert restore(params, [task]) == (([task], []) if locked else ([], []))
+            assert pipeline.states(params)[task] == (pipeline.OK if locked else pipeline.MISSING)
+            Path("dvc.lock").unlink(missing_ok=True)
