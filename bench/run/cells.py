@@ -37,7 +37,8 @@ def run_cell(params: Params, cell: Cell, output: Path, watch: Watch = quietly) -
 
     Raises:
         BenchError: no such device, or too little memory on it; a dataset that is not prepared, has too few images, or
-            none of a class; a batch larger than the training set; a loss that is not finite; a full disk.
+            none of a class; a batch larger than the training set; a loss that is not finite; a full disk; data, code
+            or versions that changed meanwhile.
     """
     failure = params.failure_file(cell)
     expected = output == params.runs / cell.name  # `collect` does not look for what goes elsewhere
@@ -84,6 +85,8 @@ def _run_seeds(params: Params, cell: Cell, output: Path, watch: Watch) -> None:
     for seed in waiting:
         _keep(_measure(params, cell, seed, seen, regularizer, progress), params, directories[seed])
 
+    if parts := changed(made_by, identity(params, cell)):
+        raise BenchError(f"{cell.name}: {', '.join(parts)} changed while it was trained; run it again")
     with written_aside(output) as directory:
         directory.mkdir()
         _gather(directories, directory)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from bench.errors import BenchError
 from bench.files import alone, written_aside
-from bench.params import Cell, Params, check_all
+from bench.params import Cell, Params, check_all, load
 from bench.run.provenance import changed, gpu, identity, processor, sweep_identity, versions
 from bench.run.quickly import marked, opened
 
@@ -195,7 +195,12 @@ def record(params: Params, finished: Sequence[Task]) -> None:
     Raises:
         BenchError: a cell was made by other parameters, data, code or versions than the present ones.
     """
-    mixed = {task: changed(task.recorded_by(params) or {}, task.present(params)) for task in finished}
+    now = load(Path(params.params_file))  # DVC reads it now, too: it may have changed since the run began
+    there = set(tasks(now))
+    mixed = {
+        task: changed(task.recorded_by(params) or {}, task.present(now)) if task in there else ["parameters"]
+        for task in finished
+    }
     wrong = [f"{task.name}: {', '.join(parts)} changed while it ran" for task, parts in mixed.items() if parts]
     sound = [task.address(params) for task, parts in mixed.items() if not parts]
     if sound:

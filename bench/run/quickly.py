@@ -10,11 +10,10 @@ from typing import Any
 
 @contextmanager
 def opened() -> Iterator[Any]:
-    """This folder's `dvc.repo.Repo`, for as long as no parameters, code or data change; outputs may.
+    """This folder's `dvc.repo.Repo`, for as long as no dependency changes.
 
-    For many cells DVC's own way takes nine tenths of the time of `dvc status` for parameters alone; of what is left,
-    all of this halves it: 1,000 cells of tests/run/many.py in 47 s, not 108. It waits for its lock, as with
-    `--wait-for-lock`.
+    `python -m tests.run.many 1000`: 47 s, and 108 s when parameters alone were read once. It waits for its lock, as
+    with `--wait-for-lock`.
     """
     from dvc.dependency import base, param
     from dvc.repo import Repo
@@ -29,12 +28,15 @@ def opened() -> Iterator[Any]:
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
+    inherited, before = name not in vars(owner), getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        if inherited:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
 
 
 def _read_once(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,23 +84,33 @@ def _built_once(build: Callable[..., Any]) -> Callable[..., Any]:
 
 def _dump_quickly(path: str, data: Any, *_: Any, **__: Any) -> None:
     """Write an entry of the run-cache as JSON, which is YAML: DVC's writer took a fifth of the time of recording."""
-    Path(path).write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+    Path(path).write_text(json.dumps(data, allow_nan=False, ensure_ascii=False), encoding="utf-8")
 
 
 @contextmanager
 def marked(repo: Any, stages: Sequence[Any], *, written: bool) -> Iterator[None]:
-    """Mark what these stages read, or their outputs as being written, so that no other DVC interferes.
+    """Mark what these stages depend on as being read, and their outputs as being read or written, for the whole block.
 
     DVC marks each stage by itself, and takes the mark back after it: it rewrites its list of marks four times for each.
 
     Raises:
-        dvc.lock.LockError: another DVC reads or writes them.
+        dvc.lock.LockError: another DVC is at them.
     """
     from dvc import rwlock
 
     outputs = [out.fs_path for stage in stages for out in stage.outs]
-    read = [] if written else [*{dep.fs_path for stage in stages for dep in stage.deps}, *outputs]
-    everything = (repo.tmp_dir, repo.fs, " ".join(sys.argv), read, outputs if written else [])
+    read = [*{dep.fs_path for stage in stages for dep in stage.deps}, *([] if written else outputs)]
+    write = outputs if written else []
+
+    def already(tmp_dir: str, fs: Any, cmd: str, reads: list[str], writes: list[str], *_: Any) -> Any:
+        assert {*reads} <= {*read, *write}, "read without a mark"
+        assert {*writes} <= {*write}, "written without a mark"
+        return nullcontext()
+
     hardlink = repo.config["core"].get("hardlink_lock", False)
-    with rwlock.rwlock(*everything, hardlink), _replaced(rwlock, "rwlock", lambda *_: nullcontext()):
+    command = " ".join(sys.argv)
+    with (
+        rwlock.rwlock(repo.tmp_dir, repo.fs, command, read, write, hardlink),
+        _replaced(rwlock, "rwlock", already),
+    ):
         yield

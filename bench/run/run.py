@@ -49,10 +49,10 @@ def run(
         held = _in_slurms_hands(params, to_train)
         if held and not on_slurm:
             _refuse(params, held)
-        locked, unlocked = restore(params, [task for task in to_train if task not in held])
-        if restored := {*locked, *unlocked}:
+        recorded, unrecorded = restore(params, [task for task in to_train if task not in held])
+        if restored := {*recorded, *unrecorded}:
             _say(f"{len(restored)} of {len(states)} had been trained before, and were put back")
-            to_record += unlocked
+            to_record += unrecorded
             to_train = [task for task in to_train if task not in restored]
         if not to_train:
             pipeline.record(params, to_record)

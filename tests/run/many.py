@@ -1,4 +1,4 @@
-"""How long planning, display and recording take for many cells: `python -m tests.run.many 250 500 1000`.
+"""How long planning, looking for earlier cells, display and recording take: `python -m tests.run.many 250 1000`.
 
 A dry run: no cell is trained, each leaves a directory with its identity at once. Not a part of `make test`.
 """

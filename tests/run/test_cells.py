@@ -491,3 +491,11 @@ def test_a_cell_says_what_made_it() -> None:
     assert provenance["device"].startswith("CPU, ")
     assert [s["seed"] for s in provenance["seconds"]] == [0, 1]
     assert all(s["train_s"] > 0 and s["test_s"] > 0 for s in provenance["seconds"])
+
+
+def test_code_that_changes_while_a_cell_is_trained_is_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter(["before", "after"])
+    monkeypatch.setattr(provenance, "code_hash", lambda *_: next(found))
+    with pytest.raises(BenchError, match=rf"{CELL.name}: code changed while it was trained; run it again"):
+        run(seeds=1)
+    assert not (profile().runs / CELL.name).exists()

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dvc import output
+from dvc.dependency.base import Dependency
 from dvc.repo import Repo, lock_repo
+from dvc.utils.serialize import load_yaml
 
 from bench.errors import BenchError
-from bench.params import Params
+from bench.params import Params, load
 from bench.run import pipeline, provenance
 from bench.run.pipeline import OK, UNRECORDED, Task
+from bench.run.quickly import marked, opened
 from tests.run.many import leave, project
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # inside DVC
@@ -47,9 +51,14 @@ def told_by_dvc(tasks: list[Task], params: Params) -> set[str]:
         return set(repo.status()) & {task.address(params) for task in tasks}
 
 
+def run_cache() -> dict[Path, Any]:
+    """DVC's run-cache, as DVC reads it."""
+    return {path: load_yaml(path) for path in Path(".dvc/cache/runs").glob("*/*/*")}
+
+
 def test_what_is_recorded_is_what_dvc_would_record(params: Params, left: list[Task]) -> None:
     pipeline.record(params, left)
-    ours = Path("dvc.lock").read_text()
+    ours, entries = Path("dvc.lock").read_text(), run_cache()
     Path("dvc.lock").unlink()
     shutil.rmtree(".dvc/cache/runs")
     with Repo() as repo, lock_repo(repo):
@@ -59,6 +68,8 @@ def test_what_is_recorded_is_what_dvc_would_record(params: Params, left: list[Ta
                 stage.commit()
                 stage.dvcfile.dump(stage, update_pipeline=False)
     assert ours == Path("dvc.lock").read_text()
+    assert len(entries) == len(left)
+    assert entries == run_cache()
 
 
 def test_dvc_puts_back_from_the_run_cache_what_was_recorded(params: Params, left: list[Task]) -> None:
@@ -103,14 +114,69 @@ def test_a_dependency_is_hashed_once(params: Params, left: list[Task], monkeypat
         }
 
 
+def mark(mode: str, path: Path, by: dict[str, Any]) -> None:
+    """What another DVC notes while it reads or writes a file."""
+    Path(".dvc/tmp").mkdir(exist_ok=True)
+    Path(".dvc/tmp/rwlock").write_text(json.dumps({mode: {str(path.resolve()): [by] if mode == "read" else by}}))
+
+
+def marks() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(".dvc/tmp/rwlock").read_text())
+    return {mode: {Path(path).name for path in paths} for mode, paths in found.items() if paths}
+
+
 def test_what_another_dvc_is_writing_is_neither_judged_nor_recorded(params: Params, left: list[Task]) -> None:
-    writer = {"pid": os.getppid(), "cmd": "dvc repro"}
-    place = Path(".dvc/tmp/rwlock")
+    other = {"pid": os.getppid(), "cmd": "dvc repro"}
+    output = left[-1].output(params)
+    for path in (output, Path("data/digits.safetensors")):
+        for ask in (pipeline.states, lambda params: pipeline.record(params, left)):
+            mark("write", path, other)
+            with pytest.raises(BenchError, match=r"busy.*\n.*dvc repro"):
+                ask(params)
+    mark("read", output, other)
     pipeline.states(params)
-    place.write_text(json.dumps({"write": {str(left[-1].output(params).resolve()): writer}}))
-    for ask in (pipeline.states, lambda params: pipeline.record(params, left)):
-        with pytest.raises(BenchError, match=r"busy.*\n.*dvc repro"):
-            ask(params)
-    place.unlink()
+    with pytest.raises(BenchError, match=r"busy.*\n.*dvc repro"):
+        pipeline.record(params, left)
+    Path(".dvc/tmp/rwlock").unlink()
     pipeline.record(params, left)
-    assert not any(json.loads(place.read_text()).values())
+    assert marks() == {}
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_marks_cover_what_is_done_beneath_them_and_go_with_the_block(
+    written: bool, params: Params, left: list[Task]
+) -> None:
+    with opened() as repo, lock_repo(repo):
+        first, second = repo.stage.load_file("dvc.yaml")[:2]
+        for stage in (first, second):
+            stage.save(run_cache=False)
+        found = {}
+
+        def commit_what_is_not_marked() -> None:
+            with marked(repo, [first], written=written):
+                found.update(marks())
+                (second if written else first).commit(relink=False)
+
+        with pytest.raises(AssertionError, match="without a mark"):
+            commit_what_is_not_marked()
+        assert Path(first.outs[0].fs_path).name in found["write" if written else "read"]
+        assert {"batchcam", "cell", "digits.safetensors"} <= found["read"]
+        assert marks() == {}
+        second.commit(relink=False)  # DVC marks by itself again
+    assert "_build" not in vars(Dependency)
+
+
+def test_what_the_parameters_no_longer_say_is_not_recorded(params: Params, left: list[Task]) -> None:
+    """They were edited while it ran, say for the next run: DVC reads them when it records."""
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["weights"]["digits"]["prototype-l1"] += 1
+    content["grid"]["loss"].remove("prototype-l2")
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(BenchError) as refused:
+        pipeline.record(params, left)
+    assert str(refused.value).splitlines() == [
+        "not recorded; run them again:",
+        "digits-simple_cnn-prototype-l1-12: parameters changed while it ran",
+        "digits-simple_cnn-prototype-l2-12: parameters changed while it ran",
+    ]
+    assert list(pipeline.states(load(Path("params.yaml"))).values()).count(OK) == len(left) - 2

@@ -28,6 +28,18 @@ def test_sweeps_alone_leave_the_cells_for_later(tmp_path: Path, monkeypatch: pyt
     assert run(tiny({}), 1, None) == "tiny: all 2 cells and sweeps are up to date"
 
 
+def test_what_is_put_back_is_recorded_unless_it_is_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded: list[pipeline.Task] = []
+    monkeypatch.setattr(pipeline, "states", lambda _: dict.fromkeys((pipeline.Task(CELL), SWEEP), pipeline.MISSING))
+    monkeypatch.setattr(pipeline, "tasks", lambda _: [])
+    monkeypatch.setattr(pipeline, "prepare_data", lambda _: None)
+    monkeypatch.setattr(pipeline, "record", lambda _, tasks: recorded.extend(tasks))
+    monkeypatch.setattr(module, "restore", lambda *_: ([pipeline.Task(CELL)], [SWEEP]))
+    assert run(tiny({}), 1, None) == "tiny: all 2 cells and sweeps are up to date"
+    assert recorded == [SWEEP]
+
+
 def test_what_slurm_has_in_its_hands_is_not_run_here_and_not_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

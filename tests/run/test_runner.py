@@ -244,6 +244,8 @@ def test_progress_counts_trainings_and_steps() -> None:
 
 def test_what_was_made_by_something_else_is_not_recorded(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[str] = []
+    monkeypatch.setattr(pipeline, "load", lambda _: params)
+    monkeypatch.setattr(pipeline, "tasks", lambda _: TASKS)
     monkeypatch.setattr(pipeline, "_commit", recorded.extend)
     monkeypatch.setattr(pipeline.Task, "present", lambda task, params: {**MADE_BY, "code": "now"})
     for task, code in ((CE, "now"), (L1, "before")):

@@ -1,6 +1,7 @@
 """Finished cells are shared: two clones split a small grid, a third gathers it without training."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from dvc.repo import Repo
 from typer.testing import CliRunner
 
 from bench.__main__ import app
+from bench.errors import BenchError
 from bench.params import Params, load
 from bench.run import pipeline, provenance, runner
 from bench.run.cells import run_cell
+from bench.run.pipeline import Task
 from bench.run.restore import restore
 from bench.run.run import run
 from tests.tiny import tiny
@@ -142,36 +145,88 @@ def test_what_is_put_back_was_made_with_the_present_versions(
         assert pipeline.elsewhere(on_gpu, task).startswith("from another machine: ")
 
 
-def test_a_run_cache_that_cannot_be_read_is_said_and_stops_nothing(
-    origin: Path, own: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_entry_of_the_run_cache_that_cannot_be_used_leaves_the_others(
+    origin: Path, own: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with clone(origin, tmp_path / "clone") as params:
         task = pipeline.tasks(params)[0]
-        run_cell(params, task.cell, task.output(params))
-        pipeline.record(params, [task])
+        for version in ("2.11", "2.12", "2.15"):
+            monkeypatch.setattr(provenance, "versions", lambda version=version: {"torch": version})
+            run_cell(params, task.cell, task.output(params))
+            pipeline.record(params, [task])
+            (entry,) = (entry for entry in Path(".dvc/cache/runs").glob("*/*/*") if "." not in entry.name)
+            os.utime(entry, (float(version),) * 2)
+            entry.rename(entry.with_name(version))
         Path("dvc.lock").unlink()
-        entry = next(Path(".dvc/cache/runs").glob("*/*/*"))
-        entry.rename(entry.with_name("moved"))
-        entry.symlink_to("nowhere")
-        assert restore(params, [task]) == ([], [])
-        said = capsys.readouterr().err
-        assert said.startswith(f"{task.name}: DVC's run-cache cannot be read: ")
-        assert said.count("\n") == 1
+        monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.11"})
+        touch = os.utime
+
+        def of_another(path: Path) -> None:
+            if Path(path).name == "2.12":
+                raise PermissionError("[Errno 1] Operation not permitted")
+            touch(path)
+
+        monkeypatch.setattr(os, "utime", of_another)
+        assert restore(params, [task]) == ([], [task])
+        said = capsys.readouterr().err.splitlines()
+        assert said == [f"{task.name}: an entry of DVC's run-cache cannot be used: [Errno 1] Operation not permitted"]
+
+
+def test_what_dvc_cannot_read_is_one_sentence(origin: Path, own: None, tmp_path: Path) -> None:
+    with clone(origin, tmp_path / "clone") as params:
+        Path("dvc.lock").write_text("stages: [")
+        with pytest.raises(BenchError, match="what was trained before cannot be put back: "):
+            restore(params, pipeline.tasks(params))
+
+
+def with_code(task: Task, params: Params, code: str) -> None:
+    """Record a finished cell as made by other code, as `dvc commit --force` does after a change of it."""
+    path = task.output(params) / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": code}))
+    with Repo() as repo:
+        repo.commit(task.address(params), force=True)
 
 
 def test_a_change_of_code_that_was_recorded_without_training_is_believed(
     origin: Path, own: None, tmp_path: Path
 ) -> None:
-    """`dvc commit` after a change that leaves the numbers as they are: dvc.lock has it, the run-cache alone has not."""
     with clone(origin, tmp_path / "clone") as params:
         task = pipeline.tasks(params)[0]
         run_cell(params, task.cell, task.output(params))
-        record = task.output(params) / "provenance.json"
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"code": "before the change"}))
-        with Repo() as repo:
-            repo.commit(task.address(params), force=True)
-        for locked in (True, False):
+        with_code(task, params, "before the change")
+        for recorded in (True, False):  # the run-cache alone does not tell why its code is another
             shutil.rmtree(task.output(params))
-            assert restore(params, [task]) == (([task], []) if locked else ([], []))
-            assert pipeline.states(params)[task] == (pipeline.OK if locked else pipeline.MISSING)
+            assert restore(params, [task]) == (([task], []) if recorded else ([], []))
+            assert pipeline.states(params)[task] == (pipeline.OK if recorded else pipeline.MISSING)
+            Path("dvc.lock").unlink(missing_ok=True)
+
+
+def test_a_lock_of_other_parameters_does_not_vouch_for_the_run_cache(origin: Path, own: None, tmp_path: Path) -> None:
+    with clone(origin, tmp_path / "clone") as params:
+        task = pipeline.tasks(params)[1]
+        run_cell(params, task.cell, task.output(params))
+        pipeline.record(params, [task])
+        lock = Path("dvc.lock").read_text()
+        content = yaml.safe_load(Path("params.yaml").read_text())
+        content["weights"]["digits"]["prototype-l1"] += 1
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+        params = load(Path("params.yaml"))
+        shutil.rmtree(task.output(params))
+        run_cell(params, task.cell, task.output(params))
+        with_code(task, params, "other code")
+        Path("dvc.lock").write_text(lock)
+        shutil.rmtree(task.output(params))
+        assert restore(params, [task]) == ([], [])
+
+
+def test_what_is_put_back_from_the_lock_is_in_the_run_cache_again(origin: Path, own: None, tmp_path: Path) -> None:
+    """So that it can be shared, and found when dvc.lock has gone on to other parameters and back."""
+    with clone(origin, tmp_path / "clone") as params:
+        task = pipeline.tasks(params)[0]
+        run_cell(params, task.cell, task.output(params))
+        pipeline.record(params, [task])
+        shutil.rmtree(".dvc/cache/runs")
+        for recorded in (True, False):
+            shutil.rmtree(task.output(params))
+            assert restore(params, [task]) == (([task], []) if recorded else ([], [task]))
             Path("dvc.lock").unlink(missing_ok=True)
