@@ -112,7 +112,7 @@ def report(params_path: Path) -> None:
             for name, title, rows in effects.effects(verdicts, RULES):
                 save(name, forest(rows, title, "margin of what counts as competitive"))
                 names.append(name)
-            for name, title, rows in effects.contrasts(verdicts, RULES):
+            for name, title, rows in effects.contrasts(verdicts, RULES, profile.weights):
                 save(name, forest(rows, title, "band of equivalence"))
                 names.append(name)
     claims.write(verdicts, RULES, profile.results)
@@ -151,7 +151,7 @@ def _tables(results: Results) -> Iterator[Table]:
         chosen = choose(results.swept, RULES)
         weights = results.profile.weights  # that the cells have
         used = [weights.get(row["dataset"], {}).get(row["loss"], math.nan) for row in records(chosen)]
-        yield tables.sweep(results.swept, chosen.assign(used=used))
+        yield tables.sweep(results.swept, chosen.assign(used=used), results.profile)
 
 
 def _beside_the_papers(cells: pd.DataFrame) -> pd.Series:

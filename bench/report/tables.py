@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench import paper
 from bench.names import COMPARISONS, METRICS, Metric, has_cue, shown
+from bench.params import Params
 from bench.report.frames import groups, having, in_order, records
 from bench.report.rendering import NONE, Block, Table
 from bench.report.results import (
@@ -130,8 +131,14 @@ def methods(cells: pd.DataFrame) -> Table:
     return Table("methods", summary(cells, METHODS), blocks, notes)
 
 
-def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
-    """What each weight reaches on the validation split: a block for each setting and metric."""
+def sweep(rows: pd.DataFrame, chosen: pd.DataFrame, profile: Params) -> Table:
+    """What each weight reaches on the validation split: a block for each setting and metric.
+
+    Args:
+        rows: sweep.csv.
+        chosen: what `bench.report.choice.choose` makes of it, with the weights `used` where those are known.
+        profile: what both were trained with.
+    """
     blocks = []
     for (dataset, backbone, resolution), here in groups(rows, SETTING):
         mine = having(chosen, dataset=dataset, backbone=backbone, resolution=resolution)
@@ -140,8 +147,8 @@ def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
             title = f"Validation {metric.heading}, by weight: {setting}"
             blocks.append(Block(title, _by_weight(here, mine, metric)))
     notes = [
-        f"Means over {rows['seed'].nunique()} seeds; each loss has the same weights, seeds and training. The test split"
-        f" is not looked at. {NONE}: not tried.",
+        f"Means over {rows['seed'].nunique()} seeds; each loss has the same weights, seeds and training, of"
+        f" {_epochs(profile)}. The test split is not looked at. {NONE}: not tried.",
         "Chosen: of the weights whose mean accuracy is at least that of ce less one standard error, over seeds and"
         " validation images, the one that brings the loss's own regulariser lowest; where there is none, the least"
         " weight, and (none competes).",
@@ -153,6 +160,15 @@ def sweep(rows: pd.DataFrame, chosen: pd.DataFrame) -> Table:
         ),
     ]
     return Table("sweep", rows, blocks, notes)
+
+
+def _epochs(profile: Params) -> str:
+    """How long a weight is tried, beside how long the cells train."""
+    cells = profile.swept()
+    tried = {sweep.epochs for sweep in profile.sweeps().values() if sweep.cells()}
+    trained = {profile.trained(cell.backbone, cell.resolution).epochs for cell in cells}
+    words = [" or ".join(map(str, sorted(epochs))) for epochs in (tried, trained)]
+    return f"{words[0]} epochs, where a cell has {words[1]}"
 
 
 def _by_weight(rows: pd.DataFrame, chosen: pd.DataFrame, metric: Metric) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.report.history import RULES_FILE, history
+from bench.report.history import RULES_FILE, TESTS_FILES, history
 
 
 def git(*arguments: str) -> str:
@@ -31,11 +31,14 @@ def test_it_counts_the_commits_before_and_after_the_rules_and_what_was_not_commi
     Path(RULES_FILE).parent.mkdir(parents=True)
     Path(RULES_FILE).write_text("margin = 1")
     rules = committed()
+    Path(TESTS_FILES[0]).write_text("t = 1")
+    tests = committed()
     after = committed()
     trainings = pd.DataFrame({"commit": [before, before, after, f"{after}-dirty", None]})
     text = history({"quick": trainings, "empty": trainings.iloc[:0]})
     assert f"({RULES_FILE}) were last changed in {rules[:7]}" in text
-    assert "trained at 2 commits, 1 of them after that, 1 of 4 trainings beside changes" in text
+    assert f"choice of weights was last changed in {tests[:7]}" in text
+    assert "trained at 2 commits, 1 of them after the margins, 1 of 4 trainings with uncommitted" in text
     assert "empty" not in text
 
 

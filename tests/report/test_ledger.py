@@ -30,7 +30,16 @@ RELIED = Question(
 def decided(verdict: Verdict, **more: Any) -> dict[str, Any]:
     """A row of claims.csv."""
     row = {"claim": KEPT.claims[0], "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
-    row |= {"loss": "all six", "estimate": 0.1, "low": 0.05, "high": 0.15, "n": 5, "decides": True}
+    row |= {
+        "loss": "all six",
+        "reference": "ce",
+        "level": math.nan,
+        "estimate": 0.1,
+        "low": 0.05,
+        "high": 0.15,
+        "n": 5,
+        "decides": True,
+    }
     return row | {"verdict": verdict.value} | more
 
 
@@ -70,8 +79,10 @@ def _one_question(monkeypatch: pytest.MonkeyPatch) -> None:
         ([SUPPORTED, NOT_MEASURED], "yes"),  # a cell missing
         ([SUPPORTED, CONTRADICTED], "mixed"),  # a loss opposed
         ([SUPPORTED, EQUIVALENT], "mixed"),
-        ([SUPPORTED, INCONCLUSIVE], "mixed"),
-        ([CONTRADICTED, INCONCLUSIVE], "mixed"),
+        ([SUPPORTED, INCONCLUSIVE], "yes"),  # half of those that could
+        ([EQUIVALENT, CONTRADICTED, INCONCLUSIVE], "no"),
+        ([SUPPORTED, INCONCLUSIVE, INCONCLUSIVE], "mixed"),  # most cannot tell
+        ([CONTRADICTED, INCONCLUSIVE, INCONCLUSIVE], "mixed"),
     ],
 )
 def test_each_kind_of_result_has_its_answer(verdicts: list[Verdict], expected: str) -> None:
@@ -89,13 +100,18 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
     assert (row["for"], row["against"], row["would_change"]) == (1, 1, "another weight")
     reduced = load(ROOT / "profiles/reduced/params.yaml")
     epochs = {px: reduced.trained("simple_cnn", px).epochs for px in (23, 112)}
-    places = [f"reduced: MNIST × SimpleCNN × {px} px × {epochs[px]} epochs × 5 seeds" for px in epochs]
+    images = {px: reduced.trained("simple_cnn", px).train_images for px in epochs}
+    places = [
+        f"reduced: MNIST × SimpleCNN × {px} px × {f'{images[px]:,}' if images[px] else 'all'} images"
+        f" × {epochs[px]} epoch{'s' if epochs[px] > 1 else ''} × 5 seeds"
+        for px in epochs
+    ]
     assert row["where"] == "; ".join(places)
 
 
 def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     text = module.table(ledger([profile(decided(SUPPORTED, estimate=-0.1, low=-0.15, high=-0.05))]))
-    assert "| accuracy −10.00 [−15.00, −5.00] points | " in " ".join(text.split())
+    assert "| accuracy −10.00 [−15.00, −5.00] points vs ce | " in " ".join(text.split())
     assert "| +2.00 points |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
@@ -112,6 +128,31 @@ def test_what_is_equivalent_to_a_control_speaks_against_and_what_none_can_tell_i
     rows = [decided(EQUIVALENT), decided(INCONCLUSIVE, resolution=112), decided(NOT_JUDGED, dataset="digits")]
     (row,) = ledger([profile(*rows)]).to_dict("records")
     assert (row["for"], row["against"], row["undecided"]) == (0, 1, 1)
+
+
+def test_what_is_held_against_a_number_has_its_control_held_against_it_too() -> None:
+    rows = [decided(SUPPORTED, reference="the floor, blob (0.800)", level=0.8)]
+    made = ledger([profile(*rows)])
+    assert made["control_effect"].tolist() == pytest.approx([0.12 + 0.01])  # over seeds 0, .01 and .02 more
+    assert "points vs the floor, blob (0.800) | +13.00 points |" in " ".join(module.table(made).split())
+
+
+def test_what_is_held_against_a_control_has_none_beside_it() -> None:
+    made = ledger([profile(decided(CONTRADICTED, reference="permuted-ssim"))])
+    assert made["control_effect"].isna().all()
+    assert "points vs permuted-ssim | – |" in " ".join(module.table(made).split())
+
+
+def test_the_smallest_profile_is_asked_only_where_no_other_can_tell() -> None:
+    small = profile(decided(CONTRADICTED, dataset="digits"), name="quick")
+    large = profile(decided(SUPPORTED))
+    (row,) = ledger([small, large]).to_dict("records")
+    assert (row["answer"], row["for"], row["against"]) == ("yes", 1, 0)
+    assert "digits" not in row["where"]
+    unable = profile(decided(INCONCLUSIVE))
+    (row,) = ledger([small, unable]).to_dict("records")
+    assert (row["answer"], row["against"], row["undecided"]) == ("no", 1, 1)
+    assert module._answers([small, large]) == {KEPT.claims[0]: "yes"}
 
 
 def test_profiles_that_contradict_each_other_are_named() -> None:
@@ -181,7 +222,7 @@ def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest
 def test_a_profile_of_ones_own_comes_last() -> None:
     mine = profile(decided(SUPPORTED, estimate=0.9))
     mine = mine._replace(params=mine.params.model_copy(update={"profile": "mine"}))
-    ours = profile(decided(SUPPORTED, dataset="digits", estimate=0.2), name="quick")
+    ours = profile(decided(SUPPORTED, dataset="digits", estimate=0.2), name="evidence")
     assert ledger([mine, ours])["effect"].tolist() == [0.2]
 
 

@@ -1,16 +1,20 @@
 """The tables: numbers against hand computation, and nothing missing without a word."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.names import METRICS
+from bench.params import load
 from bench.report import tables
 from bench.report.frames import records
 from bench.report.rendering import latex, markdown
 from bench.report.tables import DECOYED, METHODS, SALIENCY
 from tests.report.collected import ORDER, bounds, chosen, four_losses, rows, swept
+
+EVIDENCE = load(Path(__file__).parents[2] / "profiles/evidence/params.yaml")
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_maps_by_other_methods_stand_beside_grad_cams_and_decoy_mass_where_there
 
 
 def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen() -> None:
-    table = tables.sweep(swept(), chosen())
+    table = tables.sweep(swept(), chosen(), EVIDENCE)
     accuracy, specificity = table.blocks
     assert accuracy.title == "Validation accuracy, % ↑, by weight: digits, SimpleCNN, 23 px"
     assert accuracy.cells.to_numpy().tolist() == [
@@ -151,6 +155,7 @@ def test_the_sweep_table_has_a_column_for_each_weight_and_says_what_was_chosen()
     assert accuracy.cells.columns.tolist() == ["loss", "0", "0.1", "1", "10", "chosen"]
     assert specificity.cells.iloc[1].tolist() == ["prototype-l1", "–", "0.233", "0.226", "0.224", "10"]
     assert table.notes[0].startswith("Means over 2 seeds;")
+    assert "training, of 2 epochs, where a cell has 10." in table.notes[0]
     assert table.notes[-1] == "rrr, weight 1, seed 1: failed: NaN at step 3."
     assert len(table.tidy) == 16
 
@@ -159,11 +164,11 @@ def test_a_sweep_that_is_missing_is_told_and_nothing_is_chosen_of_it() -> None:
     setting = {"dataset": "digits", "backbone": "simple_cnn", "resolution": 23}
     rows = pd.concat([swept(), pd.DataFrame([setting | {"loss": "blob-ssim", "status": "missing"}])], ignore_index=True)
     nothing = pd.DataFrame([setting | {"loss": "blob-ssim", "weight": math.nan, "competitive": False}])
-    table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True))
+    table = tables.sweep(rows, pd.concat([chosen(), nothing], ignore_index=True), EVIDENCE)
     assert table.blocks[0].cells.iloc[-1].tolist() == ["blob-ssim", *["–"] * 5]
     assert table.notes[-1] == "blob-ssim: missing."
 
 
 def test_a_weight_that_the_cells_do_not_have_is_told() -> None:
-    table = tables.sweep(swept(), chosen().assign(used=[10, 0.1, 10]))
+    table = tables.sweep(swept(), chosen().assign(used=[10, 0.1, 10]), EVIDENCE)
     assert table.blocks[0].cells["chosen"].tolist()[1:] == ["10", "0.1 (none competes)", "0.1 (the cells have 10)"]

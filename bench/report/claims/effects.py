@@ -1,7 +1,7 @@
 """The verdicts as forest plots read them: effects of the losses, and contrasts to the controls."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -48,8 +48,16 @@ def effects(verdicts: pd.DataFrame, rules: Rules) -> Iterator[tuple[str, str, pd
         )
 
 
-def contrasts(verdicts: pd.DataFrame, rules: Rules) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """The same for the controls, each below the loss that it is held against."""
+def contrasts(
+    verdicts: pd.DataFrame, rules: Rules, weights: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """The same for the controls, each below the loss that it is held against.
+
+    Args:
+        verdicts: claims.csv.
+        rules: what was declared beforehand.
+        weights: of each regulariser, by dataset and loss, as it stands beside the name.
+    """
     claims = {claim.sentence: claim for claim in catalogue(rules) if isinstance(claim, Control)}
     wanted = verdicts[verdicts["claim"].isin([s for s, claim in claims.items() if claim.metric.name in CONTRASTS])]
     for key, here in _by_setting(wanted):
@@ -58,7 +66,8 @@ def contrasts(verdicts: pd.DataFrame, rules: Rules) -> Iterator[tuple[str, str, 
             claim = claims[row["claim"]]
             margin = rules.equivalence.get(claim.metric.name, math.nan)
             guided = rules.controls[claim.control]
-            rows.append(_effect(row, claim, margin, f"− {claim.control}") | {"group": guided})
+            names = [f"{loss} × {weights[row['dataset']][loss]:g}" for loss in (guided, claim.control)]
+            rows.append(_effect(row, claim, margin, f"− {names[1]}") | {"group": names[0]})
         frame = pd.DataFrame(rows)
         order = [name for name in CONTRASTS if METRICS[name].label in set(frame["panel"])]
         labels = {METRICS[name].label: k for k, name in enumerate(order)}

@@ -10,7 +10,7 @@ from bench.report.claims.kinds import Claim
 from bench.report.claims.verdict import Judged
 
 COLUMNS = [
-    *("claim", "source", "dataset", "backbone", "resolution", "loss", "test"),
+    *("claim", "source", "dataset", "backbone", "resolution", "loss", "reference", "level", "test"),
     *("estimate", "low", "high", "n", "p", "p_holm", "verdict", "decides", "reason"),
 ]
 
@@ -33,7 +33,8 @@ def judge(evidence: Evidence) -> pd.DataFrame:
 def _row(claim: Claim, judged: Judged) -> dict[str, Any]:
     finding = judged.finding
     row = {"claim": claim.sentence, "source": claim.source, **judged.setting._asdict(), "loss": judged.loss}
-    row |= {name: getattr(finding, name) for name in ("test", "estimate", "low", "high", "n", "p")}
+    names = ("reference", "level", "test", "estimate", "low", "high", "n", "p")
+    row |= {name: getattr(finding, name) for name in names}
     return row | {
         "p_holm": judged.p_holm,
         "verdict": judged.verdict.value,

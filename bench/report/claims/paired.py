@@ -39,7 +39,9 @@ def finding(evidence: Evidence, setting: Setting, loss: str, metric: Metric, que
         tried = evidence.has(setting, loss) and evidence.tried(setting, involved)
         return Finding(test, obstacle=missing) if tried else Finding(test, unmeasured=missing)
     sample = _sample(evidence, setting, loss, metric, question.reference)
-    return tested(test, sample, metric, question)._replace(least=evidence.rules.least_seeds)
+    level = math.nan if isinstance(question.reference, str) else question.reference
+    found = tested(test, sample, metric, question)
+    return found._replace(least=evidence.rules.least_seeds, reference=question.name, level=level)
 
 
 def _sample(evidence: Evidence, setting: Setting, loss: str, metric: Metric, reference: str | float) -> Sample:

@@ -87,6 +87,8 @@ class Finding(NamedTuple):
     sample: Numbers | None = None  # the differences to the threshold, for the sign-flip test
     one_sided: bool = False
     least: int = 0  # seeds that a verdict needs
+    reference: str = ""  # what a loss was held against: another loss, or a number in words
+    level: float = math.nan  # the number
     notes: Sequence[str] = ()
     unmeasured: str = ""  # why nothing of what is judged has results
     obstacle: str = ""  # why there can be no verdict on either side
@@ -126,6 +128,8 @@ def intersection(setting: Setting, by_loss: Sequence[Judged]) -> Judged:
     estimate, low, high = (ends.mean(0)[0], ends.min(0)[1], ends.max(0)[2]) if len(ends) else [math.nan] * 3
     finding = Finding("each by itself", Threshold(), float(estimate), float(low), float(high))
     finding = finding._replace(n=min((f.n or 0 for f in findings), default=0))
+    if findings:  # all were held against the same
+        finding = finding._replace(reference=findings[0].reference, level=findings[0].level)
     why = "; ".join(dict.fromkeys(one.reason.split("; ")[0] for one in by_loss if one.verdict not in DECIDED))
     if len(set(verdicts)) == 1:
         return Judged(setting, ALL, finding, verdicts[0], why)

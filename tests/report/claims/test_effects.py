@@ -23,6 +23,7 @@ from tests.report.claims.synthetic import (
 )
 
 RULES = DECLARED._replace(equivalence={"accuracy": 0.05})
+WEIGHTS = {"up": {"prototype-ssim": 0.1} | dict.fromkeys(CONTROLS, 0.3)}
 
 
 def test_effects_are_those_of_the_losses_in_the_unit_of_the_metric() -> None:
@@ -52,10 +53,10 @@ def test_what_validation_picked_has_a_line_of_its_own() -> None:
 
 def test_contrasts_stand_below_the_loss_that_they_are_held_against() -> None:
     made = judged(results("flat", "up", ["accuracy"]), rules=RULES)
-    ((name, title, frame),) = contrasts(made, RULES)
+    ((name, title, frame),) = contrasts(made, RULES, WEIGHTS)
     assert (name, title) == ("contrasts-up-simple_cnn-23", "up, SimpleCNN, 23 px: losses against their controls")
-    assert frame["label"].tolist() == [f"− {control}" for control in CONTROLS]
-    assert set(frame["group"]) == {"prototype-ssim"}
+    assert frame["label"].tolist() == [f"− {control} × 0.3" for control in CONTROLS]
+    assert set(frame["group"]) == {"prototype-ssim × 0.1"}
     assert frame["margin"].tolist() == [5, 5]
     assert set(frame["verdict"]) == {"equivalent"}
     pair = row(made, f"{BEYOND} blob-ssim: accuracy", "prototype-ssim − blob-ssim")
@@ -65,7 +66,7 @@ def test_contrasts_stand_below_the_loss_that_they_are_held_against() -> None:
 def test_a_setting_without_results_has_no_plot() -> None:
     made = judged(results("up", "up", ["accuracy"]).assign(status="missing"))
     assert not list(effects(made, DECLARED))
-    assert not list(contrasts(made, DECLARED))
+    assert not list(contrasts(made, DECLARED, WEIGHTS))
 
 
 def test_on_decoys_the_panels_are_about_decoys() -> None:
