@@ -92,6 +92,7 @@ class Loss(NamedTuple):
     about: str
     weighted: bool = True  # False: cross-entropy alone, or what must equal it
     masked: bool = False  # is told where each image's ink is
+    mapless: bool = False  # its regulariser knows no map
 
 
 LOSSES = {
@@ -114,8 +115,8 @@ LOSSES = {
         Loss("batchcam_permuted-ssim", "control", "batchcam-ssim, every class with the prototype of the next class"),
         Loss("batchcam_global_mean-ssim", "control", "batchcam-ssim, every class with the mean of all prototypes"),
         Loss("batchcam_blob-ssim", "control", "batchcam-ssim, every class with a Gaussian in the centre of the image"),
-        Loss("weight_decay", "control", "no map: the weight is added to AdamW's weight decay"),
-        Loss("input_gradient", "control", "no map: the squared gradient of the cross-entropy by the image"),
+        Loss("weight_decay", "control", "the weight is added to AdamW's weight decay", mapless=True),
+        Loss("input_gradient", "control", "the squared gradient of the cross-entropy by the image", mapless=True),
         Loss("consistency-ssim", "reading", "each map against its class's mean map in the batch"),
         Loss("batch_image-ssim", "reading", "each map against its class's mean image in the batch"),
         Loss("oracle-ssim", "control", "the prototypes of the images without decoys, which a user does not have"),

@@ -78,6 +78,33 @@ def test_what_it_says_of_the_decoy_on_fashion_mnist_is_what_was_measured() -> No
     assert max(means["road"][loss] for loss in six) < means["road"]["ce"]
 
 
+def test_what_the_docs_say_of_reliance_is_what_was_measured() -> None:
+    cells = pd.read_csv(StringIO(committed("results/evidence/cells.csv")))
+    means = 100 * cells.groupby(["dataset", "backbone", "loss"])[["reliance", "decoy_accuracy"]].mean()
+
+    def of(loss: str, dataset: str, metric: str = "reliance", backbone: str = "simple_cnn") -> str:
+        return f"{means.loc[(dataset, backbone, loss), metric]:.1f}"
+
+    six = [float(of(loss, "decoy_mnist")) for loss in PAPER_LOSSES if loss != "ce"]
+    doses = {loss: [of(loss, f"decoy_mnist_{share}") for share in (99, 95, 90)] for loss in ("ce", "prototype-ssim")}
+    colored = {loss: of(loss, "color_mnist") for loss in ("ce", *PAPER_LOSSES, "permuted-ssim", "blob-ssim")}
+    said = (
+        f"perceptron reaches {of('ce', 'decoy_mnist', 'decoy_accuracy', 'perceptron')} % with a random grey",
+        f"`ce` loses {of('ce', 'decoy_mnist')} points on decoy MNIST and {of('ce', 'decoy_fashion_mnist')} on decoy",
+        f"relies on the decoy less, {min(six)} to {max(six)}, and so do",
+        f"{of('permuted-ssim', 'decoy_mnist')} with the next class's prototype, {of('blob-ssim', 'decoy_mnist')} with",
+        f"kind of processor, has {of('zero-ssim', 'decoy_mnist')} on five seeds:",
+        f"`ce` relies on the colour by {colored['ce']}. `prototype-ssim` brings that to {colored['prototype-ssim']} and"
+        f" `batchcam-ssim` to {colored['batchcam-ssim']}, the next class's prototype to {colored['permuted-ssim']}, a"
+        f" blob to {colored['blob-ssim']}.",
+        "relies on it by {}, {} and {}, and `prototype-ssim` by {}, {} and {}.".format(
+            *doses["ce"], *doses["prototype-ssim"]
+        ),
+    )
+    text = " ".join((ROOT / "docs/evidence.md").read_text("utf-8").split())
+    assert [sentence for sentence in said if sentence not in text] == []
+
+
 def test_every_file_it_links_or_lists_is_there() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     listed = re.findall(r"^\| (`[^|]+`) \|", README, flags=re.MULTILINE)

@@ -24,6 +24,7 @@ OF_QUESTION = {
     "Is a shortcut dropped in the predictions?": ("conditions", "epochs", "dose"),
     "Is it dropped in the maps?": ("examples", "saliency"),
     "Is it the class in the target that does it?": ("contrasts",),
+    "Is it the map, and not any regulariser?": ("contrasts",),
     "Is the overhead of a training step minimal?": ("timing-step", "timing-growth"),
     "Is a forward pass with its map faster than one without?": ("timing-maps",),
     "Is it faster than the loop over images?": ("timing-maps",),

@@ -31,13 +31,14 @@ COLUMNS = [
     *("where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
-    "Yes and no: all tests that can tell agree, and they are at least half. Mixed: tests disagree, or most cannot tell."
-    " Open: none can tell. The effect is a loss's metric − that of what it is held against, in the first setting named:"
-    " of the loss that validation picked with its 95 % interval (two one-sided bounds where accuracy is kept), or where"
-    " none was picked the mean of the six losses with the least and the greatest end of theirs. Of times it is the"
-    " ratio, the median over the settings of the first profile with the least and the greatest. Best control: the same"
-    " for the target without the class, or the regulariser without a map, that gains most there. The profile `quick` is"
-    " too small to judge a loss by, and is asked only where no other can tell."
+    "Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half cannot"
+    " tell. Open: none can tell. Whether it is the class is asked of every target without it: one that does as well is"
+    " a no. The effect is a loss's metric − that of what it is held against, in the first setting named: of the loss"
+    " that validation picked with its 95 % interval (two one-sided bounds where accuracy is kept), or where none was"
+    " picked the mean of the six losses with the least and the greatest end of theirs. Of times it is the ratio, the"
+    " median over the settings of the first profile with the least and the greatest. Best control: the same for the"
+    " target without the class, or the regulariser without a map, that gains most there. The profile `quick` is too"
+    " small to judge a loss by, and is asked only where no other can tell."
 )
 #: The profiles in the order of what they are worth; the effect is that of the first that answers.
 ORDER = ("paper", "reduced", "evidence", "quick")
@@ -51,6 +52,13 @@ class Question(NamedTuple):
     question: str
     claims: Sequence[str]  # their sentences; the effect is that of the first that says something
     would_change: str
+    of_all: bool = False  # whether one test against it is a no, and yes takes all
+
+
+def _gains_more_than(*, mapless: bool) -> tuple[str, ...]:
+    """The claims that a loss keeps the model from the shortcut better than controls without a map, or with one."""
+    pairs = [pair for pair in RULES.controls.items() if LOSSES[pair[0]].mapless is mapless]
+    return tuple(f"{guided} gains more than {control}: reliance on the decoy" for control, guided in pairs)
 
 
 QUESTIONS = (
@@ -96,10 +104,14 @@ QUESTIONS = (
     ),
     Question(
         "Is it the class in the target that does it?",
-        tuple(
-            f"{guided} gains more than {control}: reliance on the decoy" for control, guided in RULES.controls.items()
-        ),
+        _gains_more_than(mapless=False),
         "a control that keeps the model from the shortcut less well",
+        of_all=True,
+    ),
+    Question(
+        "Is it the map, and not any regulariser?",
+        _gains_more_than(mapless=True),
+        "another regulariser without a map",
     ),
     Question(
         "Is the overhead of a training step minimal?",
@@ -243,7 +255,12 @@ def _worth(profile: str) -> int:
 def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     settings = _heard([(p, row) for p in profiles for row in _deciding(p.claims, question)])
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
-    found: Record = {"question": question.question, "answer": answer(verdicts), "metric": "", "reference": ""}
+    found: Record = {
+        "question": question.question,
+        "answer": answer(verdicts, of_all=question.of_all),
+        "metric": "",
+        "reference": "",
+    }
     found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
@@ -263,18 +280,21 @@ def _heard(rows: Sequence[tuple[Profile, Record]]) -> list[tuple[Profile, Record
     return larger if any(Verdict(row["verdict"]) in DECIDED for _, row in larger) else list(rows)
 
 
-def answer(verdicts: Sequence[Verdict]) -> str:
-    """In a word, what the verdicts on a question come to: the same rule for yes and no."""
+def answer(verdicts: Sequence[Verdict], *, of_all: bool = False) -> str:
+    """In a word, what the verdicts on a question come to; see `HOW_TO_READ` and `Question.of_all`."""
     spoken = [verdict for verdict in verdicts if verdict not in SILENT]
     if not spoken:
         return "not measured" if Verdict.NOT_JUDGED not in verdicts else "open"
     decided = [verdict for verdict in spoken if verdict in DECIDED]
     if not decided:
         return "open"
-    agree = len({verdict is Verdict.SUPPORTED for verdict in decided}) == 1
-    if not agree or 2 * len(decided) < len(spoken):
+    supported = decided.count(Verdict.SUPPORTED)
+    if of_all and supported < len(decided):
+        return "no"
+    most = len(decided) == len(spoken) if of_all else 2 * len(decided) > len(spoken)
+    if not most or 0 < supported < len(decided):
         return "mixed"
-    return "yes" if decided[0] is Verdict.SUPPORTED else "no"
+    return "yes" if supported else "no"
 
 
 def _deciding(claims: pd.DataFrame, question: Question) -> list[Record]:

@@ -79,10 +79,10 @@ def _one_question(monkeypatch: pytest.MonkeyPatch) -> None:
         ([SUPPORTED, NOT_MEASURED], "yes"),  # a cell missing
         ([SUPPORTED, CONTRADICTED], "mixed"),  # a loss opposed
         ([SUPPORTED, EQUIVALENT], "mixed"),
-        ([SUPPORTED, INCONCLUSIVE], "yes"),  # half of those that could
+        ([SUPPORTED, INCONCLUSIVE], "mixed"),  # half cannot tell
+        ([CONTRADICTED, INCONCLUSIVE], "mixed"),
+        ([SUPPORTED, SUPPORTED, INCONCLUSIVE], "yes"),  # most can
         ([EQUIVALENT, CONTRADICTED, INCONCLUSIVE], "no"),
-        ([SUPPORTED, INCONCLUSIVE, INCONCLUSIVE], "mixed"),  # most cannot tell
-        ([CONTRADICTED, INCONCLUSIVE, INCONCLUSIVE], "mixed"),
     ],
 )
 def test_each_kind_of_result_has_its_answer(verdicts: list[Verdict], expected: str) -> None:
@@ -90,6 +90,24 @@ def test_each_kind_of_result_has_its_answer(verdicts: list[Verdict], expected: s
     rows = [decided(verdict, resolution=23 + k) for k, verdict in enumerate(verdicts)]
     made = ledger([profile(*rows, decided(SUPPORTED, decides=False), decided(SUPPORTED, claim="another"))])
     assert made["answer"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([SUPPORTED, SUPPORTED], "yes"),
+        ([SUPPORTED, EQUIVALENT, INCONCLUSIVE, INCONCLUSIVE], "no"),  # one does as well
+        ([SUPPORTED, SUPPORTED, INCONCLUSIVE], "mixed"),  # one may
+        ([INCONCLUSIVE], "open"),
+        ([NOT_MEASURED], "not measured"),
+    ],
+)
+def test_what_must_hold_of_all_falls_with_one(
+    verdicts: list[Verdict], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(of_all=True),))
+    rows = [decided(verdict, resolution=23 + k) for k, verdict in enumerate(verdicts)]
+    assert ledger([profile(*rows)])["answer"].tolist() == [expected]
 
 
 def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
@@ -151,7 +169,7 @@ def test_the_smallest_profile_is_asked_only_where_no_other_can_tell() -> None:
     assert "digits" not in row["where"]
     unable = profile(decided(INCONCLUSIVE))
     (row,) = ledger([small, unable]).to_dict("records")
-    assert (row["answer"], row["against"], row["undecided"]) == ("no", 1, 1)
+    assert (row["answer"], row["against"], row["undecided"]) == ("mixed", 1, 1)
     assert module._answers([small, large]) == {KEPT.claims[0]: "yes"}
 
 
