@@ -225,7 +225,9 @@ def disagreements(profiles: Sequence[Profile]) -> list[str]:
         by_answer: dict[str, list[str]] = {"yes": [], "no": []}
         for profile in sorted(profiles, key=lambda p: _worth(p.params.profile)):
             verdicts = [Verdict(row["verdict"]) for row in _deciding(profile.claims, question)]
-            decided = answer([verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE])
+            decided = answer(
+                [verdict for verdict in verdicts if verdict is not Verdict.INCONCLUSIVE], of_all=question.of_all
+            )
             if decided in by_answer:
                 by_answer[decided].append(f"`{profile.params.profile}`")
         if all(by_answer.values()):
