@@ -1,15 +1,19 @@
 """Small results of each kind, as `collect` leaves them."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.names import METRICS, SWEPT_METRICS
+from bench.params import load
 from bench.report.collect import SWEPT
 
 # By hand: mean .93, s = .01, t = 4.302653, half-width .024841 = 4.302653 · .01 / √3
 ACCURACIES = [0.92, 0.93, 0.94]
 HALF = 0.0248414
+#: A profile that tries weights.
+EVIDENCE = load(Path(__file__).parents[2] / "profiles/evidence/params.yaml")
 #: The metrics in the order of cells.csv.
 ORDER = list(METRICS)
 

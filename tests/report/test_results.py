@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.report import tables
 from bench.report.rendering import markdown
 from bench.report.results import read_bounds, read_cells, read_sweep, read_timing
-from tests.report.collected import bounds, chosen, four_losses, swept
+from tests.report.collected import EVIDENCE, bounds, chosen, four_losses, swept
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def test_a_missing_or_wrong_file_is_one_sentence(cells: pd.DataFrame, tmp_path: 
 def test_a_sweep_is_read_even_without_rows(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
     swept().to_csv(path, index=False)
-    assert markdown(tables.sweep(read_sweep(path), chosen())) == markdown(tables.sweep(swept(), chosen()))
+    assert markdown(tables.sweep(read_sweep(path), chosen(), EVIDENCE)) == markdown(
+        tables.sweep(swept(), chosen(), EVIDENCE)
+    )
     swept().iloc[:0].to_csv(path, index=False)
     assert read_sweep(path).empty
     swept().drop(columns=["weight", "epg_ink"]).to_csv(path, index=False)

@@ -1,20 +1,16 @@
 """The tables: numbers against hand computation, and nothing missing without a word."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.names import METRICS
-from bench.params import load
 from bench.report import tables
 from bench.report.frames import records
 from bench.report.rendering import latex, markdown
 from bench.report.tables import DECOYED, METHODS, SALIENCY
-from tests.report.collected import ORDER, bounds, chosen, four_losses, rows, swept
-
-EVIDENCE = load(Path(__file__).parents[2] / "profiles/evidence/params.yaml")
+from tests.report.collected import EVIDENCE, ORDER, bounds, chosen, four_losses, rows, swept
 
 
 @pytest.fixture
