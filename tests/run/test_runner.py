@@ -98,17 +98,18 @@ def test_the_time_limit_cuts_off_what_is_left(params: Params, here: None, monkey
 def test_ctrl_c_and_sigterm_keep_what_has_finished(
     number: int, params: Params, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = threading.Event()
+    first, sent = threading.Event(), threading.Event()
 
     def work(params: Params, task: Task, note: Path) -> float:
         if task == CE:
             return 1.0
         first.set()
+        sent.wait()  # on a busy machine it can be late
         time.sleep(0.3)
         return 1.0
 
     monkeypatch.setattr(runner, "work", work)
-    threading.Thread(target=lambda: (first.wait(), time.sleep(0.1), os.kill(os.getpid(), number))).start()
+    threading.Thread(target=lambda: (first.wait(), time.sleep(0.1), os.kill(os.getpid(), number), sent.set())).start()
     outcome = train(params, {CE: 2, L1: 1, L2: 0.5}, jobs=1)
     assert (outcome.finished, outcome.failed, outcome.cut_off) == ([CE], {}, "interrupted")
 
