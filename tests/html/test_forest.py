@@ -30,7 +30,7 @@ def profile(*rows: dict[str, Any]) -> Profile:
 def test_numbers_are_in_the_unit_of_the_metric_and_drawn_where_they_are() -> None:
     (panel,) = panels(KEPT, [profile(row_of(), row_of(estimate=0.01, low=0.0, high=0.03, verdict="supported"))])
     assert panel.label == "accuracy, points"
-    assert panel.caption == "Difference in accuracy, %; more is better."
+    assert panel.caption == "Difference in accuracy, points; more is better."
     first, second = panel.lines
     assert first.estimate == "−2 [−3, −1]"
     assert (first.data, first.network, first.px, first.n, first.p) == ("MNIST", "SimpleCNN", "23", "5", ".030")
