@@ -149,6 +149,11 @@ class Metric(NamedTuple):
     chance: float | None = None  # in that unit: what a map that knows nothing, or a class's template, reaches
 
     @property
+    def difference(self) -> str:
+        """The label of a difference: of percentages, points."""
+        return self.label.replace(", %", ", points")
+
+    @property
     def heading(self) -> str:
         """The label with an arrow for the better direction."""
         return f"{self.label} {'↑' if self.better == 'more' else '↓'}" if self.better else self.label

@@ -16,7 +16,9 @@ from bench.report.captions import KINDS
 OF_QUESTION = {
     "Do single maps look like their class?": ("overview", "reconstruction", "mean-maps"),
     "Do class means look more like it than the best map that knows nothing?": ("reconstruction",),
+    "And by L1 and L2?": ("reconstruction",),
     "Do maps lie on the object?": ("saliency",),
+    "Do maps lie on what the model needs?": ("saliency",),
     "Do maps fit this image, and not its class alone?": ("saliency",),
     "Are maps more coherent?": ("saliency",),
     "Is accuracy kept?": ("effects", "accuracy"),

@@ -98,7 +98,7 @@ def unmeasured(question: Question, profiles: Sequence[Profile]) -> list[str]:
 
 def _label(claim: Claim) -> str:
     """What is measured; times are compared on one scale."""
-    return claim.metric.label if isinstance(claim, OfMetric) else _RATIO
+    return claim.metric.difference if isinstance(claim, OfMetric) else _RATIO
 
 
 def _panel(label: str, *, ratio: bool, found: Sequence[tuple[Profile, Record, Claim]]) -> Panel:

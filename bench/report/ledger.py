@@ -27,7 +27,7 @@ from bench.report.rendering import NONE, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
-    *("question", "answer", "metric", "reference", "effect", "low", "high", "control_effect"),
+    *("question", "answer", "metric", "loss", "reference", "effect", "low", "high", "control_effect"),
     *("where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
@@ -73,9 +73,19 @@ QUESTIONS = (
         "a grid that can show more",
     ),
     Question(
+        "And by L1 and L2?",
+        ("reconstruction beats the floors in class-mean L2", "reconstruction beats the floors in class-mean L1"),
+        "a grid that can show more",
+    ),
+    Question(
         "Do maps lie on the object?",
-        ("maps lie on the object: energy on ink", "maps lie on what the model needs: ROAD"),
+        ("maps lie on the object: energy on ink",),
         "objects that fill less of the image",
+    ),
+    Question(
+        "Do maps lie on what the model needs?",
+        ("maps lie on what the model needs: ROAD",),
+        "another way of removing pixels",
     ),
     Question(
         "Do maps fit this image, and not its class alone?",
@@ -162,10 +172,10 @@ def read(root: Path = Path()) -> list[Profile]:
 
 def read_claims(path: Path) -> pd.DataFrame:
     """claims.csv; raise `BenchError` if it is of an older version."""
-    verdicts = pd.read_csv(path, dtype={"resolution": "Int64", "n": "Int64"})
-    if not {"decides", "reference", "level"} <= set(verdicts):
+    verdicts = pd.read_csv(path, dtype={"resolution": "Int64", "n": "Int64", "picked": "string"})
+    if not {"decides", "picked", "reference", "level"} <= set(verdicts):
         raise BenchError(f"{path} is of an older version: python -m bench report makes it again")
-    return verdicts
+    return verdicts.fillna({"picked": ""})
 
 
 def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
@@ -260,8 +270,7 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     found: Record = {
         "question": question.question,
         "answer": answer(verdicts, of_all=question.of_all),
-        "metric": "",
-        "reference": "",
+        **dict.fromkeys(("metric", "loss", "reference"), ""),
     }
     found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
@@ -323,9 +332,14 @@ def _effect(rows: Sequence[Record], profile: Profile) -> Record:
     if metric is None:
         ratios = pd.Series([row["estimate"] for row in rows], dtype=float)
         return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
-    found = {"metric": metric, "reference": rows[0]["reference"]}
+    found = {"metric": metric, "loss": _loss(rows[0]), "reference": rows[0]["reference"]}
     found |= {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
     return found | {"control_effect": _best_control(profile.cells, rows[0], metric)}
+
+
+def _loss(row: Record) -> str:
+    """Whose effect it is: the loss that validation picked, all six, or the loss beside a control."""
+    return row["picked"] or row["loss"].split(" − ")[0]
 
 
 def _best_control(cells: pd.DataFrame, row: Record, metric: str) -> float:
@@ -379,7 +393,7 @@ def _effects(row: Record) -> tuple[str, str]:
     if math.isnan(row["effect"]):
         return NONE, NONE
     if not row["metric"]:
-        return f"× {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
+        return f"median × {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
     known = METRICS[row["metric"]]
     name, _, unit = known.label.partition(", ")
     points = " points" if unit else ""
@@ -388,4 +402,4 @@ def _effects(row: Record) -> tuple[str, str]:
         for key in ("effect", "low", "high", "control_effect")
     )
     best = NONE if math.isnan(row["control_effect"]) else f"{control}{points}"
-    return f"{name} {effect} [{low}, {high}]{points} vs {row['reference']}", best
+    return f"{name} {effect} [{low}, {high}]{points}, {row['loss']} vs {row['reference']}", best

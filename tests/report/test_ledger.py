@@ -32,6 +32,7 @@ def decided(verdict: Verdict, **more: Any) -> dict[str, Any]:
     row = {"claim": KEPT.claims[0], "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
     row |= {
         "loss": "all six",
+        "picked": "",
         "reference": "ce",
         "level": math.nan,
         "estimate": 0.1,
@@ -129,7 +130,7 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
 
 def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     text = module.table(ledger([profile(decided(SUPPORTED, estimate=-0.1, low=-0.15, high=-0.05))]))
-    assert "| accuracy −10.00 [−15.00, −5.00] points vs ce | " in " ".join(text.split())
+    assert "| accuracy −10.00 [−15.00, −5.00] points, all six vs ce | " in " ".join(text.split())
     assert "| +2.00 points |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
@@ -139,7 +140,7 @@ def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch:
         for ratio, px in ((1.9, 12), (1.354, 23), (1.02, 28))
     ]
     text = module.table(ledger([profile(*times)]))
-    assert "| × 1.35 (1.02 to 1.90) | – |" in " ".join(text.split())
+    assert "| median × 1.35 (1.02 to 1.90) | – |" in " ".join(text.split())
 
 
 def test_what_is_equivalent_to_a_control_speaks_against_and_what_none_can_tell_is_counted() -> None:
@@ -152,13 +153,14 @@ def test_what_is_held_against_a_number_has_its_control_held_against_it_too() -> 
     rows = [decided(SUPPORTED, reference="the floor, blob (0.800)", level=0.8)]
     made = ledger([profile(*rows)])
     assert made["control_effect"].tolist() == pytest.approx([0.12 + 0.01])  # over seeds 0, .01 and .02 more
-    assert "points vs the floor, blob (0.800) | +13.00 points |" in " ".join(module.table(made).split())
+    assert "points, all six vs the floor, blob (0.800) | +13.00 points |" in " ".join(module.table(made).split())
 
 
 def test_what_is_held_against_a_control_has_none_beside_it() -> None:
-    made = ledger([profile(decided(CONTRADICTED, reference="permuted-ssim"))])
+    pair = "prototype-ssim − permuted-ssim"
+    made = ledger([profile(decided(CONTRADICTED, loss=pair, reference="permuted-ssim"))])
     assert made["control_effect"].isna().all()
-    assert "points vs permuted-ssim | – |" in " ".join(module.table(made).split())
+    assert "points, prototype-ssim vs permuted-ssim | – |" in " ".join(module.table(made).split())
 
 
 def test_the_smallest_profile_is_asked_only_where_no_other_can_tell() -> None:

@@ -40,7 +40,7 @@ def effects(verdicts: pd.DataFrame, rules: Rules) -> Iterator[tuple[str, str, pd
                 if isinstance(claim, NonInferiority)
                 else math.nan
             )
-            rows += [_effect(row, claim, margin, row["loss"]) for row in records(having(here, claim=sentence))]
+            rows += [_effect(row, claim, margin, _name(row)) for row in records(having(here, claim=sentence))]
         yield (
             f"effects-{_stem(key)}",
             f"{_words(key)}: what each loss changes against {rules.baseline}",
@@ -69,18 +69,22 @@ def contrasts(
             names = [f"{loss} × {weights[row['dataset']][loss]:g}" for loss in (guided, claim.control)]
             rows.append(_effect(row, claim, margin, f"− {names[1]}") | {"group": names[0]})
         frame = pd.DataFrame(rows)
-        order = [name for name in CONTRASTS if METRICS[name].label in set(frame["panel"])]
-        labels = {METRICS[name].label: k for k, name in enumerate(order)}
+        labels = {METRICS[name].difference: k for k, name in enumerate(CONTRASTS)}
         frame = frame.sort_values("panel", key=lambda column: column.map(labels), kind="stable")
         yield f"contrasts-{_stem(key)}", f"{_words(key)}: losses against their controls", frame
 
 
 def _effect(row: Record, claim: OfMetric, margin: float, label: str) -> Record:
-    """A line; in the unit of the metric's label."""
+    """A line, in the unit of the metric's differences."""
     metric = claim.metric
     numbers = {name: row[name] * metric.factor for name in ("estimate", "low", "high")}
     found = {"label": label, **numbers, "margin": margin * metric.factor, "verdict": row["verdict"]}
-    return found | {"panel": metric.label, "better": metric.better, "group": ""}
+    return found | {"panel": metric.difference, "better": metric.better, "group": ""}
+
+
+def _name(row: Record) -> str:
+    """The loss, or of the method which it is."""
+    return f"{row['loss']}: {row['picked']}" if row["loss"] == METHOD else row["loss"]
 
 
 def _by_setting(verdicts: pd.DataFrame) -> Iterator[tuple[Sequence[str | int], pd.DataFrame]]:

@@ -10,7 +10,7 @@ from bench.report.claims.kinds import Claim
 from bench.report.claims.verdict import Judged
 
 COLUMNS = [
-    *("claim", "source", "dataset", "backbone", "resolution", "loss", "reference", "level", "test"),
+    *("claim", "source", "dataset", "backbone", "resolution", "loss", "picked", "reference", "level", "test"),
     *("estimate", "low", "high", "n", "p", "p_holm", "verdict", "decides", "reason"),
 ]
 
@@ -33,6 +33,7 @@ def judge(evidence: Evidence) -> pd.DataFrame:
 def _row(claim: Claim, judged: Judged) -> dict[str, Any]:
     finding = judged.finding
     row = {"claim": claim.sentence, "source": claim.source, **judged.setting._asdict(), "loss": judged.loss}
+    row["picked"] = judged.picked
     names = ("reference", "level", "test", "estimate", "low", "high", "n", "p")
     row |= {name: getattr(finding, name) for name in names}
     return row | {

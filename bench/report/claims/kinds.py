@@ -115,8 +115,7 @@ class OfFamily(OfMetric):
         if picked is None:
             return [*by_loss, together._replace(decides=True)]
         (method,) = judged(setting, {METHOD: findings[picked]})  # tested once: nothing to correct for
-        method = method._replace(reason="; ".join(filter(None, (picked, method.reason))), decides=True)
-        return [*by_loss, together, method]
+        return [*by_loss, together, method._replace(decides=True, picked=picked)]
 
 
 class Gain(OfFamily):

@@ -10,7 +10,7 @@ from bench.files import written_aside
 from bench.names import shown
 from bench.report.claims.catalogue import catalogue
 from bench.report.claims.rules import Rules
-from bench.report.claims.verdict import OVERALL, notes, number
+from bench.report.claims.verdict import OVERALL, Verdict, notes, number
 from bench.report.frames import Record, having, records
 from bench.report.rendering import NONE, markdown_table
 from bench.statistics import p_text
@@ -25,10 +25,12 @@ def write(frame: pd.DataFrame, rules: Rules, directory: Path) -> None:
 
 
 def markdown(frame: pd.DataFrame, rules: Rules) -> str:
-    """What `judge` found, for readers."""
+    """What `judge` found, for readers; of claims that the profile has no setting for, the names alone."""
     parts = ["# Verdicts on the claims", "\n".join(f"* {note}" for note in notes(rules)), overview(frame)]
     for claim in catalogue(rules):
         *rows, overall = records(having(frame, claim=claim.sentence))
+        if not rows and overall["verdict"] == Verdict.NOT_MEASURED:
+            continue
         parts.append(f"## {claim.sentence[0].upper()}{claim.sentence[1:]} ({claim.source})")
         parts.append(f"Overall {overall['verdict']}: {overall['reason']}. {claim.reading(rules)}")
         if rows:
@@ -37,9 +39,16 @@ def markdown(frame: pd.DataFrame, rules: Rules) -> str:
 
 
 def overview(frame: pd.DataFrame) -> str:
-    """The verdict on each claim over all settings, as a table for readers."""
+    """The verdict on each claim over all settings, as a table for readers; below it, what was not measured."""
     overall = having(frame, dataset=OVERALL)[["claim", "source", "verdict", "reason"]]
-    return markdown_table(overall.rename(columns={"reason": "settings"}))
+    without = overall["verdict"].eq(Verdict.NOT_MEASURED)
+    parts = []
+    if not without.all():
+        parts.append(markdown_table(overall[~without].rename(columns={"reason": "settings"})))
+    if without.any():
+        claims = "; ".join(overall.loc[without, "claim"])
+        parts.append(f"Not measured in this profile, which says nothing of them: {claims}.")
+    return "\n\n".join(parts)
 
 
 def _lines(rows: Sequence[Record], rules: Rules) -> list[dict[str, str]]:
@@ -62,4 +71,4 @@ def _line(row: Record, by_loss: Sequence[str]) -> dict[str, str]:
     line["interval"] = NONE if math.isnan(row["low"]) else f"[{number(row['low'])}, {number(row['high'])}]"
     line |= {"n": str(row["n"]), "p": NONE if math.isnan(row["p_holm"]) else p_text(row["p_holm"])}
     line["by loss"] = ", ".join(f"{by_loss.count(v)} {v}" for v in dict.fromkeys(by_loss)) or NONE
-    return line | {"verdict": row["verdict"], "reason": row["reason"] or NONE}
+    return line | {"verdict": row["verdict"], "reason": "; ".join(filter(None, (row["picked"], row["reason"]))) or NONE}

@@ -104,6 +104,7 @@ class Judged(NamedTuple):
     reason: str
     p_holm: float = math.nan
     decides: bool = False  # whether it is the verdict of its setting
+    picked: str = ""  # of `METHOD` the loss that it is
 
 
 def judged(setting: Setting, family: Mapping[str, Finding]) -> list[Judged]:

@@ -31,7 +31,7 @@ def test_effects_are_those_of_the_losses_in_the_unit_of_the_metric() -> None:
     assert list(found) == [f"effects-{kind}-simple_cnn-23" for kind in ("up", "down", "flat")]
     up = found["effects-up-simple_cnn-23"]
     assert set(up["label"]) == set(FAMILY)
-    accuracy = up[(up["panel"] == "accuracy, %") & (up["label"] == "batchcam-l1")].iloc[0]
+    accuracy = up[(up["panel"] == "accuracy, points") & (up["label"] == "batchcam-l1")].iloc[0]
     judged_so = row(clean(), COMPETITIVE, "batchcam-l1", dataset="up")
     assert accuracy["estimate"] == pytest.approx(100 * judged_so["estimate"])
     assert accuracy["low"] == pytest.approx(100 * judged_so["low"])
@@ -48,7 +48,7 @@ def test_effects_are_those_of_the_losses_in_the_unit_of_the_metric() -> None:
 def test_what_validation_picked_has_a_line_of_its_own() -> None:
     picked = {Setting("up", "simple_cnn", 23): "batchcam-l1"}
     ((_, _, frame),) = effects(judged(results("up", "up"), picked=picked), DECLARED)
-    assert set(frame["label"]) == {*FAMILY, METHOD}
+    assert set(frame["label"]) == {*FAMILY, f"{METHOD}: batchcam-l1"}
 
 
 def test_contrasts_stand_below_the_loss_that_they_are_held_against() -> None:
@@ -71,4 +71,6 @@ def test_a_setting_without_results_has_no_plot() -> None:
 
 def test_on_decoys_the_panels_are_about_decoys() -> None:
     frames: list[pd.DataFrame] = [frame for _, _, frame in effects(decoyed(), DECLARED)]
-    assert set(frames[0]["panel"]) == {"accuracy, true cue, %", "reliance, points", "flips, %", "decoy mass, %"}
+    assert set(frames[0]["panel"]) == {
+        f"{name}, points" for name in ("accuracy, true cue", "reliance", "flips", "decoy mass")
+    }

@@ -199,7 +199,8 @@ def test_where_validation_picked_a_loss_that_one_makes_the_verdict_and_is_tested
     alone, method = row(found, ACCURACY, "prototype-l1"), row(found, ACCURACY, METHOD)
     assert alone["verdict"] == INCONCLUSIVE  # after Holm
     assert (method["verdict"], method["p_holm"]) == (SUPPORTED, alone["p"])
-    assert method["reason"].startswith("prototype-l1; sign-flip")
+    assert (method["picked"], alone["picked"]) == ("prototype-l1", "")
+    assert method["reason"].startswith("sign-flip")
     assert row(found, ACCURACY)["verdict"] == INCONCLUSIVE
     assert overall(found, ACCURACY)["verdict"] == SUPPORTED
     of_setting = having(found, claim=ACCURACY, dataset="up")
