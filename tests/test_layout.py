@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,3 +221,12 @@ def test_no_module_is_longer_than_400_lines() -> None:
 def test_tests_mirror_the_tree() -> None:
     folders = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()} | {"batchcam"}
     assert folders == {path.name for path in (ROOT / "tests").iterdir() if list(path.glob("test_*.py"))}
+
+
+def test_make_help_and_contributing_have_every_command() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (targets,) = re.findall(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^make (\S+) +\S", shown, flags=re.MULTILINE) == targets.split()
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert [target for target in targets.split() if f"`make {target}`" not in contributing] == []

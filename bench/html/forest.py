@@ -13,7 +13,8 @@ from bench.report.claims.rules import RULES
 from bench.report.claims.times import OfTimes
 from bench.report.claims.verdict import OVERALL, SILENT, number
 from bench.report.frames import Record, groups, having, records
-from bench.report.ledger import Profile, Question
+from bench.report.ledger import Profile
+from bench.report.questions import Question
 from bench.report.rendering import NONE
 from bench.statistics import p_text
 

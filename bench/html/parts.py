@@ -8,7 +8,8 @@ import pandas as pd
 from bench.html.figures import OF_QUESTION, Figure, Kind, by_kind
 from bench.html.forest import Panel, panels, unmeasured
 from bench.html.markup import slug
-from bench.report.ledger import QUESTIONS, Profile
+from bench.report.ledger import Profile
+from bench.report.questions import QUESTIONS
 
 
 class Part(NamedTuple):

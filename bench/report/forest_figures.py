@@ -22,7 +22,7 @@ _LOOKS = {
 _OTHER = ("#333333", False)
 _BAND = "#FFF3C4"
 _BETTER = {"more": "better →", "less": "← better"}
-_WORDS = 1.15  # inches for the verdicts at the right of a panel
+_WORDS = 1.4  # inches for the verdicts at the right of a panel
 
 
 def forest(effects: pd.DataFrame, title: str, margin: str = "margin") -> Figure:
@@ -31,16 +31,16 @@ def forest(effects: pd.DataFrame, title: str, margin: str = "margin") -> Figure:
     Args:
         effects: a row for each, with `label, estimate, low, high, margin, verdict`. An end of the interval is NaN where
             there is none (one seed), and infinite where a test is one-sided; an estimate is NaN where nothing was
-            measured; `margin` is NaN where there is none. Three more columns are optional: `group`, whose values become
-            headings; `panel`, whose values become the labels of axes, a panel for each, with the lines in common; and
-            `better`, "more" or "less", for the arrow at each axis.
+            measured; `margin` is NaN where there is none. Four more columns are optional: `group`, whose values become
+            headings; `panel`, whose values become the labels of axes, a panel for each, with the lines in common;
+            `better`, "more" or "less", for the arrow at each axis; and `note`, for a word after the verdict.
         title: above.
         margin: what the band is called in the legend, say "band of equivalence".
 
     Raises:
         ValueError: no rows, or two rows with one group and label in a panel.
     """
-    effects = effects.assign(**{name: "" for name in ("group", "panel", "better") if name not in effects})
+    effects = effects.assign(**{name: "" for name in ("group", "panel", "better", "note") if name not in effects})
     if effects.empty:
         raise ValueError("a forest plot needs a row at least")
     twice = effects[effects.duplicated(["panel", "group", "label"])]
@@ -110,7 +110,7 @@ def _effect(panel: Axes, y: int, row: Record) -> None:
     """A marker, its interval, and the verdict at the right; an end that is infinite is an arrow at the edge."""
     colour, filled = _LOOKS.get(row["verdict"], _OTHER)
     at_right: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 8}
-    panel.text(1.02, y, row["verdict"], color=colour, **at_right)
+    panel.text(1.02, y, ", ".join(filter(None, (row["verdict"], row["note"]))), color=colour, **at_right)
     if math.isnan(row["estimate"]):
         return
     edges = panel.get_xlim()

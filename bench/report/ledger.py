@@ -23,127 +23,48 @@ from bench.report.claims.rules import RULES
 from bench.report.claims.verdict import DECIDED, SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.history import history
+from bench.report.questions import QUESTIONS, Question
 from bench.report.rendering import NONE, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
-    *("question", "answer", "metric", "loss", "reference", "effect", "low", "high", "control_effect"),
-    *("where", "for", "against", "undecided", "would_change"),
+    *("question", "answer", "metric", "loss", "reference", "level", "effect", "low", "high"),
+    *("control", "control_effect", "worst", "worst_where", "where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
     "Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half cannot"
-    " tell. Open: none can tell. Whether it is the class is asked of every target without it: one that does as well is"
-    " a no. The effect is a loss's metric − that of what it is held against, in the first setting named: of the loss"
-    " that validation picked with its 95 % interval (two one-sided bounds where accuracy is kept), or where none was"
-    " picked the mean of the six losses with the least and the greatest end of theirs. Of times it is the ratio, the"
-    " median over the settings of the first profile with the least and the greatest. Best control: the same for the"
-    " target without the class, or the regulariser without a map, that gains most there. The profile `quick` is too"
-    " small to judge a loss by, and is asked only where no other can tell."
+    " tell. Open: none can tell. Whether it is the class is asked of every target without it: one that does as well,"
+    " within the margin of equivalence, is a no, and stands first. The effect is a loss's metric against that of what"
+    " it is held against, and their difference, in the first setting named: of the loss that validation picked there"
+    " with its 95 % interval (two one-sided bounds where accuracy is kept), or where none was picked the mean of the"
+    " six losses with the least and the greatest end of theirs; ↑ and ↓ say which way is better. Of times it is the"
+    " ratio, the median over the settings of the first profile with the least and the greatest. Best control: the"
+    " target without the class, or the regulariser without a map, that gains most there. Least gain: the effect in"
+    " the setting where it is worst. Every loss has the weight that validation chose for it. The profile `quick` is"
+    " too small to judge a loss by, and is asked only where no other can tell."
 )
+#: The words of the table and of the plots; docs/glossary.md has more.
+WORDS = {
+    "ce": "cross-entropy alone, without a regulariser",
+    "prototype-…, batchcam-…": "the paper's losses, which compare each map, or the mean map of each class in the batch,"
+    " with the class's mean image, by L1, L2 or SSIM",
+    "…permuted, …global_mean, …blob": "controls: the same with the next class's mean image, the mean of all images, or"
+    " a blob in the centre as the target",
+    "floor": "the best map that is the same whatever the image shows",
+    "reliance": "accuracy with a decoy that names the true class, as in training, − accuracy with a random one",
+    "flips": "predictions that change with the decoy",
+    "decoy mass, energy on ink": "the share of a map that lies on the decoy, or on the object",
+    "ROAD": "accuracy without the pixels that a map calls least relevant − accuracy without the most relevant ones",
+    "specificity": "how much more of a map lies on its own object than on others of the class; from 0.02 on it counts",
+    "coherence": "how alike the maps of a class are, beyond those of other classes",
+    "supported, contradicted, equivalent, inconclusive": "what a single test says, in the plots and claims.md: for,"
+    " against, as good as the control, or none of these; yes, no, mixed and open are what the tests come to",
+}
+AGAINST = (Verdict.CONTRADICTED, Verdict.EQUIVALENT)
 #: The profiles in the order of what they are worth; the effect is that of the first that answers.
 ORDER = ("paper", "reduced", "evidence", "quick")
 #: Trained on 1,437 digits for at most two epochs: enough to see that every part works.
 TOO_SMALL = "quick"
-
-
-class Question(NamedTuple):
-    """What a reader asks, and the claims that answer it."""
-
-    question: str
-    claims: Sequence[str]  # their sentences; the effect is that of the first that says something
-    would_change: str
-    of_all: bool = False  # whether one test against it is a no, and yes takes all
-
-
-def _gains_more_than(*, mapless: bool) -> tuple[str, ...]:
-    """The claims that a loss keeps the model from the shortcut better than controls without a map, or with one."""
-    pairs = [pair for pair in RULES.controls.items() if LOSSES[pair[0]].mapless is mapless]
-    return tuple(f"{guided} gains more than {control}: reliance on the decoy" for control, guided in pairs)
-
-
-QUESTIONS = (
-    Question(
-        "Do single maps look like their class?",
-        ("reconstruction improves in SSIM",),
-        "a larger grid of the map, or another distance",
-    ),
-    Question(
-        "Do class means look more like it than the best map that knows nothing?",
-        ("reconstruction beats the floors in class-mean SSIM",),
-        "a grid that can show more",
-    ),
-    Question(
-        "And by L1 and L2?",
-        ("reconstruction beats the floors in class-mean L2", "reconstruction beats the floors in class-mean L1"),
-        "a grid that can show more",
-    ),
-    Question(
-        "Do maps lie on the object?",
-        ("maps lie on the object: energy on ink",),
-        "objects that fill less of the image",
-    ),
-    Question(
-        "Do maps lie on what the model needs?",
-        ("maps lie on what the model needs: ROAD",),
-        "another way of removing pixels",
-    ),
-    Question(
-        "Do maps fit this image, and not its class alone?",
-        ("maps stay specific to the instance",),
-        "a target made of the image",
-    ),
-    Question("Are maps more coherent?", ("maps are more coherent",), "a baseline without templates"),
-    Question(
-        "Is accuracy kept?",
-        ("accuracy is competitive", "accuracy with the true decoy is competitive"),
-        "another weight or margin; longer training",
-    ),
-    Question("Is accuracy gained?", ("accuracy improves",), "a baseline that overfits"),
-    Question(
-        "Is a shortcut dropped in the predictions?",
-        (
-            "robustness to spurious correlations improves: reliance on the decoy",
-            "spurious activation is suppressed: flip rate",
-        ),
-        "a shortcut on the object itself, such as its colour",
-    ),
-    Question(
-        "Is it dropped in the maps?",
-        ("spurious activation is suppressed: decoy mass",),
-        "maps by another method",
-    ),
-    Question(
-        "Is it the class in the target that does it?",
-        _gains_more_than(mapless=False),
-        "a control that keeps the model from the shortcut less well",
-        of_all=True,
-    ),
-    Question(
-        "Is it the map, and not any regulariser?",
-        _gains_more_than(mapless=True),
-        "another regulariser without a map",
-    ),
-    Question(
-        "Is the overhead of a training step minimal?",
-        ("overhead is minimal",),
-        "another network, batch or device",
-    ),
-    Question(
-        "Is a forward pass with its map faster than one without?",
-        ("inference time falls: below a plain forward pass",),
-        "another network, batch or device",
-    ),
-    Question(
-        "Is it faster than the loop over images?",
-        ("inference time falls: below the old loop over images",),
-        "a batch of one",
-    ),
-    Question(
-        "Do gains hold for all networks and resolutions?",
-        ("gains hold for all three backbones", "gains hold at both resolutions"),
-        "the grid at full scale",
-    ),
-)
 
 
 class Profile(NamedTuple):
@@ -210,6 +131,8 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         "# What the claims come to",
         f"One answer for each question, over the profiles {names}. {HOW_TO_READ}",
         table(frame),
+        "In these words:",
+        "\n".join(f"* **{word}**: {meaning}" for word, meaning in WORDS.items()),
         *_paragraph(disagreements(profiles)),
         "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
         " from what the paper says to its answers; [alternatives.md](alternatives.md) says how much choices matter.",
@@ -267,21 +190,23 @@ def _worth(profile: str) -> int:
 def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     settings = _heard([(p, row) for p in profiles for row in _deciding(p.claims, question)])
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
-    found: Record = {
-        "question": question.question,
-        "answer": answer(verdicts, of_all=question.of_all),
-        **dict.fromkeys(("metric", "loss", "reference"), ""),
-    }
-    found |= dict.fromkeys(("effect", "low", "high", "control_effect"), math.nan)
+    found: Record = {"question": question.question, "answer": answer(verdicts, of_all=question.of_all)}
+    found |= dict.fromkeys(("metric", "loss", "reference", "control", "worst_where"), "")
+    found |= dict.fromkeys(("level", "effect", "low", "high", "control_effect", "worst"), math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
+    if question.of_all and found["answer"] == "no":  # what makes it one stands first, in the first dataset if it can
+        datasets = [row["dataset"] for _, row in spoken]
+        spoken.sort(key=lambda one: (Verdict(one[1]["verdict"]) not in AGAINST, datasets.index(one[1]["dataset"])))
     found["where"] = "; ".join(dict.fromkeys(_where(p, row) for p, row in spoken))
-    sides = {"for": (Verdict.SUPPORTED,), "against": (Verdict.CONTRADICTED, Verdict.EQUIVALENT)}
+    sides = {"for": (Verdict.SUPPORTED,), "against": AGAINST}
     for name, side in (sides | {"undecided": (Verdict.INCONCLUSIVE,)}).items():
         found[name] = sum(verdict in side for verdict in verdicts)
     found["would_change"] = question.would_change
     if spoken:
         first, claim = spoken[0][0], spoken[0][1]["claim"]
         found |= _effect([row for p, row in spoken if p is first and row["claim"] == claim], first)
+        if not question.of_all:
+            found |= _worst([row for _, row in spoken if row["claim"] == claim])
     return found
 
 
@@ -334,7 +259,17 @@ def _effect(rows: Sequence[Record], profile: Profile) -> Record:
         return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
     found = {"metric": metric, "loss": _loss(rows[0]), "reference": rows[0]["reference"]}
     found |= {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
-    return found | {"control_effect": _best_control(profile.cells, rows[0], metric)}
+    return found | _beside(profile.cells, rows[0], metric)
+
+
+def _worst(rows: Sequence[Record]) -> Record:
+    """The setting in which a loss gains least, where there are several; none of times, whose range is shown."""
+    metric = _metrics().get(rows[0]["claim"])
+    if metric is None or len(rows) < 2:
+        return {}
+    side = 1 if METRICS[metric].better == "more" else -1
+    least = min(rows, key=lambda row: side * row["estimate"])
+    return {"worst": least["estimate"], "worst_where": _place(least)}
 
 
 def _loss(row: Record) -> str:
@@ -342,29 +277,41 @@ def _loss(row: Record) -> str:
     return row["picked"] or row["loss"].split(" − ")[0]
 
 
-def _best_control(cells: pd.DataFrame, row: Record, metric: str) -> float:
-    """The largest gain of a control over what a row is held against, by seeds; NaN where that is a control itself."""
+def _beside(cells: pd.DataFrame, row: Record, metric: str) -> Record:
+    """The level of what a row is held against, and the control that gains most over it, by seeds.
+
+    No control where a row is held against one.
+    """
     here = finished(having(cells, **{name: row[name] for name in SETTING}))
     by_loss = {loss: cell.set_index("seed")[metric] for (loss,), cell in groups(here, ["loss"])}
     reference = row["level"] if math.isfinite(row["level"]) else by_loss.get(row["reference"])
-    if reference is None or row["reference"] in RULES.controls:
-        return math.nan
-    gains = [
-        float((values - reference).mean())
+    if reference is None:
+        return {}
+    found = {"level": reference if isinstance(reference, float) else float(reference.mean())}
+    gains = {
+        loss: float((values - reference).mean())
         for loss, values in by_loss.items()
         if LOSSES[loss].group == "control" and LOSSES[loss].weighted and loss != "oracle-ssim"
-    ]
-    known = [gain for gain in gains if not math.isnan(gain)]
+    }
+    known = {loss: gain for loss, gain in gains.items() if not math.isnan(gain)}
+    if not known or row["reference"] in RULES.controls:
+        return found
     best = max if METRICS[metric].better == "more" else min
-    return best(known, default=math.nan)
+    control = best(known, key=lambda loss: known[loss])
+    return found | {"control": control, "control_effect": known[control]}
+
+
+def _place(row: Record) -> str:
+    """data × net × px, as far as they are fixed."""
+    parts = [shown(row[name]) for name in ("dataset", "backbone") if isinstance(row[name], str)]
+    parts += [] if pd.isna(row["resolution"]) else [f"{row['resolution']} px"]
+    return " × ".join(part for part in parts if part)
 
 
 def _where(profile: Profile, row: Record) -> str:
     """data × net × px × epochs × seeds, as far as they are fixed."""
-    backbone = row["backbone"] if isinstance(row["backbone"], str) else ""
-    training = profile.params.training.get(backbone, {}).get(f"px{row['resolution']}")
-    parts = [shown(row["dataset"]) if isinstance(row["dataset"], str) else "", shown(backbone)]
-    parts.append("" if pd.isna(row["resolution"]) else f"{row['resolution']} px")
+    training = profile.params.training.get(row["backbone"], {}).get(f"px{row['resolution']}")
+    parts = [_place(row)]
     if isinstance(row["dataset"], str) and training is not None:
         images = "all" if training.train_images is None else f"{training.train_images:,}"
         parts += [f"{images} images", f"{training.epochs} epoch{'s' if training.epochs > 1 else ''}"]
@@ -374,7 +321,7 @@ def _where(profile: Profile, row: Record) -> str:
 
 def _shown(row: Record) -> Mapping[str, str]:
     """A row for readers."""
-    effect, control = _effects(row)
+    effect, control, worst = _effects(row)
     places = row["where"].split("; ") if row["where"] else []
     where = f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}" if places else NONE
     return {
@@ -383,23 +330,35 @@ def _shown(row: Record) -> Mapping[str, str]:
         "effect": effect,
         "best control": control,
         "where": where,
+        "least gain": worst,
         "tests: yes, no, open": f"{row['for']}, {row['against']}, {row['undecided']}",
         "what would change it": row["would_change"],
     }
 
 
-def _effects(row: Record) -> tuple[str, str]:
-    """The effect with its interval and that of the best control, in the unit of the metric; without one, ratios."""
+def _effects(row: Record) -> tuple[str, str, str]:
+    """The effect with its interval, that of the best control, and the least gain of all settings.
+
+    They are in the unit of the metric; without one, they are ratios.
+    """
     if math.isnan(row["effect"]):
-        return NONE, NONE
+        return NONE, NONE, NONE
     if not row["metric"]:
-        return f"median × {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE
+        return f"median × {row['effect']:.2f} ({row['low']:.2f} to {row['high']:.2f})", NONE, NONE
     known = METRICS[row["metric"]]
-    name, _, unit = known.label.partition(", ")
+    arrow, (name, _, unit) = known.heading[-1], known.label.partition(", ")
     points = " points" if unit else ""
-    effect, low, high, control = (
-        f"{known.factor * row[key]:+.{known.decimals}f}".replace("-", "−")
-        for key in ("effect", "low", "high", "control_effect")
+    numbers = {
+        key: f"{known.factor * row[key]:+.{known.decimals}f}".replace("-", "−")
+        for key in ("effect", "low", "high", "control_effect", "worst")
+    }
+    levels = ""
+    if not math.isnan(row["level"]):
+        there, here = (f"{known.factor * v:.{known.decimals}f}" for v in (row["level"], row["level"] + row["effect"]))
+        levels = f" {here} vs {there}:".replace("-", "−")
+    effect = f"{name} {arrow}{levels} {numbers['effect']} [{numbers['low']}, {numbers['high']}]{points}"
+    return (
+        f"{effect}; {row['loss']} vs {row['reference']}",
+        f"{numbers['control_effect']}{points}; {row['control']}" if row["control"] else NONE,
+        f"{numbers['worst']}{points}; {row['worst_where']}" if row["worst_where"] else NONE,
     )
-    best = NONE if math.isnan(row["control_effect"]) else f"{control}{points}"
-    return f"{name} {effect} [{low}, {high}]{points}, {row['loss']} vs {row['reference']}", best

@@ -110,7 +110,7 @@ def report(params_path: Path) -> None:
             method = {setting: losses[0] for setting, losses in _picked(results).items()}
             verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
             for name, title, rows in effects.effects(verdicts, RULES):
-                save(name, forest(rows, title, "margin of what counts as competitive"))
+                save(name, forest(rows, title, "accuracy counts as kept down to this margin"))
                 names.append(name)
             for name, title, rows in effects.contrasts(verdicts, RULES, profile.weights):
                 save(name, forest(rows, title, "band of equivalence"))

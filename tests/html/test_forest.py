@@ -9,7 +9,8 @@ import pytest
 
 from bench.html.forest import panels, unmeasured
 from bench.params import load
-from bench.report.ledger import QUESTIONS, Profile
+from bench.report.ledger import Profile
+from bench.report.questions import QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 KEPT = next(question for question in QUESTIONS if question.question == "Is accuracy kept?")
@@ -66,6 +67,6 @@ def test_times_are_compared_with_one() -> None:
 
 
 def test_two_metrics_of_one_question_have_a_scale_each() -> None:
-    (shortcut,) = [question for question in QUESTIONS if question.question.startswith("Is a shortcut dropped")]
+    (shortcut,) = [question for question in QUESTIONS if question.question.startswith("Do predictions rely less")]
     rows = [row_of(claim=claim, dataset="decoy_mnist") for claim in shortcut.claims]
     assert [panel.label for panel in panels(shortcut, [profile(*rows)])] == ["reliance, points", "flips, points"]

@@ -14,7 +14,8 @@ from bench.errors import BenchError
 from bench.html import figures, page
 from bench.html.markup import slug
 from bench.report.captions import KINDS
-from bench.report.ledger import QUESTIONS, read
+from bench.report.ledger import read
+from bench.report.questions import QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 #: What HTML5 has no end tag for.

@@ -59,6 +59,8 @@ def test_each_effect_has_its_marker_interval_margin_and_verdict() -> None:
     assert bands(panel) == [(-0.2, -0.5, 0.2, 0.5), (-0.2, 0.5, 0.2, 1.5)]
     assert across(panel) == [0]  # no effect
     assert verdicts(panel) == [("supported", 0), ("inconclusive", 1)]
+    (noted,) = forest(TWO.assign(note=["", "p .127"]), "").axes
+    assert [word for word, _ in verdicts(noted)] == ["supported", "inconclusive, p .127"]
     assert legend(TWO, margin="band of equivalence") == [
         "estimate, interval",
         "hollow: undecided",

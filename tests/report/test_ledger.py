@@ -17,7 +17,8 @@ from bench.params import load
 from bench.report import ledger as module
 from bench.report.claims.verdict import Verdict
 from bench.report.collect import TRAININGS
-from bench.report.ledger import Profile, Question, answer, ledger
+from bench.report.ledger import Profile, answer, ledger
+from bench.report.questions import QUESTIONS, Question
 
 ROOT = Path(__file__).parents[2]
 SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NOT_JUDGED, NOT_MEASURED = Verdict
@@ -130,8 +131,8 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
 
 def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     text = module.table(ledger([profile(decided(SUPPORTED, estimate=-0.1, low=-0.15, high=-0.05))]))
-    assert "| accuracy −10.00 [−15.00, −5.00] points, all six vs ce | " in " ".join(text.split())
-    assert "| +2.00 points |" in " ".join(text.split())
+    assert "| accuracy ↑ 81.00 vs 91.00: −10.00 [−15.00, −5.00] points; all six vs ce | " in " ".join(text.split())
+    assert "| +2.00 points; blob-ssim |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
     of_times = {"claim": "overhead is minimal"}
@@ -153,14 +154,39 @@ def test_what_is_held_against_a_number_has_its_control_held_against_it_too() -> 
     rows = [decided(SUPPORTED, reference="the floor, blob (0.800)", level=0.8)]
     made = ledger([profile(*rows)])
     assert made["control_effect"].tolist() == pytest.approx([0.12 + 0.01])  # over seeds 0, .01 and .02 more
-    assert "points, all six vs the floor, blob (0.800) | +13.00 points |" in " ".join(module.table(made).split())
+    text = " ".join(module.table(made).split())
+    assert "90.00 vs 80.00: +10.00 [+5.00, +15.00] points; all six vs the floor, blob (0.800) |" in text
+    assert "| +13.00 points; blob-ssim |" in text
 
 
 def test_what_is_held_against_a_control_has_none_beside_it() -> None:
     pair = "prototype-ssim − permuted-ssim"
     made = ledger([profile(decided(CONTRADICTED, loss=pair, reference="permuted-ssim"))])
     assert made["control_effect"].isna().all()
-    assert "points, prototype-ssim vs permuted-ssim | – |" in " ".join(module.table(made).split())
+    text = " ".join(module.table(made).split())
+    assert "100.00 vs 90.00: +10.00 [+5.00, +15.00] points; prototype-ssim vs permuted-ssim | – |" in text
+
+
+def test_the_least_gain_is_named_and_what_makes_a_no_stands_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    worse = decided(CONTRADICTED, dataset="fashion_mnist", estimate=-0.03)
+    (row,) = ledger([profile(decided(SUPPORTED), worse)]).to_dict("records")
+    assert (row["effect"], row["worst"]) == (0.1, -0.03)
+    assert row["worst_where"] == "Fashion-MNIST × SimpleCNN × 23 px"
+    (less,) = ledger([profile(decided(SUPPORTED))]).to_dict("records")
+    assert math.isnan(less["worst"])
+    relied = {"claim": RELIED.claims[0]}  # less is better: the least gain is the largest difference
+    monkeypatch.setattr(module, "QUESTIONS", (RELIED,))
+    rows = [
+        decided(SUPPORTED, **relied, estimate=estimate, resolution=px) for estimate, px in ((-0.1, 23), (-0.02, 112))
+    ]
+    assert ledger([profile(*rows)])["worst"].tolist() == [-0.02]
+    monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(of_all=True),))
+    (of_all,) = ledger([profile(decided(SUPPORTED), worse)]).to_dict("records")
+    assert (of_all["answer"], of_all["effect"]) == ("no", -0.03)
+    assert of_all["where"].startswith("reduced: Fashion-MNIST")
+    another = decided(EQUIVALENT, estimate=0.01, resolution=112)  # in the first dataset again
+    (of_all,) = ledger([profile(decided(SUPPORTED), worse, another)]).to_dict("records")
+    assert of_all["effect"] == 0.01
 
 
 def test_the_smallest_profile_is_asked_only_where_no_other_can_tell() -> None:
@@ -235,7 +261,7 @@ def test_every_question_is_answered_by_claims_that_there_are(monkeypatch: pytest
     from bench.report.claims.rules import RULES
 
     known = {claim.sentence for claim in catalogue(RULES)}
-    for question in module.QUESTIONS:
+    for question in QUESTIONS:
         assert set(question.claims) <= known, question.question
 
 

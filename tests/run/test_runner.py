@@ -94,6 +94,15 @@ def test_the_time_limit_cuts_off_what_is_left(params: Params, here: None, monkey
     assert outcome == Outcome([CE], {}, "time limit reached")
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as in the foreground: a shell's background job inherits it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_keep_what_has_finished(
     number: int, params: Params, here: None, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """The frames of the forest plots: each effect in its unit, with the margin it is judged by."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -67,6 +68,16 @@ def test_a_setting_without_results_has_no_plot() -> None:
     made = judged(results("up", "up", ["accuracy"]).assign(status="missing"))
     assert not list(effects(made, DECLARED))
     assert not list(contrasts(made, DECLARED, WEIGHTS))
+
+
+def test_what_the_correction_alone_leaves_open_has_its_p() -> None:
+    made = judged(results("flat", "up", ["accuracy"]), rules=RULES)
+    open_: dict[str, Any] = {"verdict": "inconclusive", "low": 0.001, "high": 0.02, "p_holm": 0.127}
+    ((_, _, frame),) = contrasts(made.assign(**open_), RULES, WEIGHTS)
+    assert set(frame["note"]) == {"p .127"}
+    for other in ({"low": -0.001}, {"verdict": "supported"}):
+        ((_, _, frame),) = contrasts(made.assign(**open_ | other), RULES, WEIGHTS)
+        assert set(frame["note"]) == {""}
 
 
 def test_on_decoys_the_panels_are_about_decoys() -> None:
