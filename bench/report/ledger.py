@@ -265,10 +265,11 @@ def _effect(rows: Sequence[Record], profile: Profile) -> Record:
 def _worst(rows: Sequence[Record]) -> Record:
     """The setting in which a loss gains least, where there are several; none of times, whose range is shown."""
     metric = _metrics().get(rows[0]["claim"])
-    if metric is None or len(rows) < 2:
+    known = [row for row in rows if not math.isnan(row["estimate"])]
+    if metric is None or len(known) < 2:
         return {}
     side = 1 if METRICS[metric].better == "more" else -1
-    least = min(rows, key=lambda row: side * row["estimate"])
+    least = min(known, key=lambda row: side * row["estimate"])
     return {"worst": least["estimate"], "worst_where": _place(least)}
 
 

@@ -172,6 +172,8 @@ def test_the_least_gain_is_named_and_what_makes_a_no_stands_first(monkeypatch: p
     (row,) = ledger([profile(decided(SUPPORTED), worse)]).to_dict("records")
     assert (row["effect"], row["worst"]) == (0.1, -0.03)
     assert row["worst_where"] == "Fashion-MNIST × SimpleCNN × 23 px"
+    unknown = decided(INCONCLUSIVE, dataset="digits", estimate=math.nan)
+    assert ledger([profile(decided(SUPPORTED), unknown, worse)])["worst"].tolist() == [-0.03]
     (less,) = ledger([profile(decided(SUPPORTED))]).to_dict("records")
     assert math.isnan(less["worst"])
     relied = {"claim": RELIED.claims[0]}  # less is better: the least gain is the largest difference
