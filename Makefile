@@ -12,13 +12,13 @@ OPEN = echo "Open results/$(PROFILE)/README.md for this profile, results/report.
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do \
 		printf '%-20s %s\n' "make $$name" "$$text"; done
-	@echo "With repro and report: PROFILE=NAME, quick or a folder in profiles/. With most: JOBS=N, how many side by side."
+	@echo "With repro and report: PROFILE=NAME, quick or a folder in profiles/. What runs side by side takes JOBS=N."
 
 # `bench run` trains what is missing or stale, JOBS cells side by side with one thread each (two threads in one cell gave
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
 # the same bits, one cell after the other.
 repro report: export PATH := $(CURDIR)/$(BIN):$(PATH)
-repro: .venv/installed  ## regenerate all results of a profile: train what store/ lacks, time, tables, figures, notebooks
+repro: $(FOLDER)/params.yaml .venv/installed  ## regenerate all results of a profile: train what store/ lacks, time, tables, figures, notebooks
 	@echo "$(PROFILE), 1 of 3: cells, from store/ where they are there, else trained; how long that takes is said first."
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
 	@echo "$(PROFILE), 2 of 3: timings, tables, figures and notebooks in results/$(PROFILE)/; with quick, five minutes."
@@ -28,7 +28,7 @@ repro: .venv/installed  ## regenerate all results of a profile: train what store
 	@$(OPEN)
 
 # No timing, and no training where store/ has the cells.
-report: .venv/installed  ## make the pages of a profile again from the cells in store/: tables, figures, report.html
+report: $(FOLDER)/params.yaml .venv/installed  ## make the pages of a profile again from store/, training what that lacks
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
 	dvc pull --quiet --allow-missing $(FOLDER)/dvc.yaml
 	python -m bench collect --params $(FOLDER)/params.yaml

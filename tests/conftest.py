@@ -18,6 +18,11 @@ BATCHCAM = Path(__file__).parent / "batchcam"
 LONG = ("test_pipeline.py", "test_extending.py", "batchcam/test_recipes.py", "batchcam/test_leaks.py")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-cov's marker, which has to be known without that plugin as well."""
+    config.addinivalue_line("markers", "no_cover: not traced for coverage")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first, all others in their order; `make test` keeps that order.
 

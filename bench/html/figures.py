@@ -16,7 +16,7 @@ from bench.report.captions import KINDS
 OF_QUESTION = {
     "Do single maps look like their class?": ("overview", "reconstruction", "mean-maps"),
     "Do class means look more like it than the best map that knows nothing?": ("reconstruction",),
-    "And by L1 and L2?": ("reconstruction",),
+    "Do class means beat the best map that knows nothing by L1 and L2?": ("reconstruction",),
     "Do maps lie on the object?": ("saliency",),
     "Do maps lie on what the model needs?": ("saliency",),
     "Do maps fit this image, and not its class alone?": ("saliency",),
@@ -24,7 +24,7 @@ OF_QUESTION = {
     "Is accuracy kept?": ("effects", "accuracy"),
     "Is accuracy gained?": ("accuracy", "path"),
     "Do predictions rely less on a shortcut?": ("conditions", "epochs", "dose"),
-    "Do maps lie less on it?": ("examples", "saliency"),
+    "Do maps lie less on a shortcut?": ("examples", "saliency"),
     "Is it the class in the target that does it?": ("contrasts",),
     "Is it the map, and not any regulariser?": ("contrasts",),
     "Is the overhead of a training step minimal?": ("timing-step", "timing-growth"),

@@ -126,7 +126,7 @@ def _line(profile: Profile, row: Record, factor: int, scale: "_Scale") -> Line:
         data=shown(row["dataset"]) if isinstance(row["dataset"], str) else NONE,
         network=shown(row["backbone"]) if isinstance(row["backbone"], str) else NONE,
         px=NONE if pd.isna(row["resolution"]) else str(row["resolution"]),
-        compared=row["loss"] if isinstance(row["loss"], str) else NONE,
+        compared=_compared(row) if isinstance(row["loss"], str) else NONE,
         estimate=number(estimate) + (f" [{_end(low)}, {_end(high)}]" if has_interval else ""),
         n=NONE if pd.isna(row["n"]) else str(row["n"]),
         p=NONE if math.isnan(row["p_holm"]) else p_text(row["p_holm"]),
@@ -136,6 +136,11 @@ def _line(profile: Profile, row: Record, factor: int, scale: "_Scale") -> Line:
         value=estimate,
         bar=Bar(scale.place(ends[0]), scale.place(ends[1]), scale.place(estimate)),
     )
+
+
+def _compared(row: Record) -> str:
+    """What was tested; of the method, which loss it is."""
+    return f"{row['loss']}: {row['picked']}" if row["picked"] else row["loss"]
 
 
 def _end(value: float) -> str:

@@ -31,9 +31,10 @@ def forest(effects: pd.DataFrame, title: str, margin: str = "margin") -> Figure:
     Args:
         effects: a row for each, with `label, estimate, low, high, margin, verdict`. An end of the interval is NaN where
             there is none (one seed), and infinite where a test is one-sided; an estimate is NaN where nothing was
-            measured; `margin` is NaN where there is none. Four more columns are optional: `group`, whose values become
+            measured; `margin` is NaN where there is none. Five more columns are optional: `group`, whose values become
             headings; `panel`, whose values become the labels of axes, a panel for each, with the lines in common;
-            `better`, "more" or "less", for the arrow at each axis; and `note`, for a word after the verdict.
+            `better`, "more" or "less", for the arrow at each axis; `note`, for a word after the verdict;
+            and `one_sided`, where the margin is below no effect alone.
         title: above.
         margin: what the band is called in the legend, say "band of equivalence".
 
@@ -41,6 +42,8 @@ def forest(effects: pd.DataFrame, title: str, margin: str = "margin") -> Figure:
         ValueError: no rows, or two rows with one group and label in a panel.
     """
     effects = effects.assign(**{name: "" for name in ("group", "panel", "better", "note") if name not in effects})
+    if "one_sided" not in effects:
+        effects = effects.assign(one_sided=False)
     if effects.empty:
         raise ValueError("a forest plot needs a row at least")
     twice = effects[effects.duplicated(["panel", "group", "label"])]
@@ -80,7 +83,8 @@ def _panel(panel: Axes, lines: list[Line], effects: pd.DataFrame) -> None:
     _scale(panel, effects)
     for y, row in drawn:
         if row["margin"] > 0:
-            panel.fill_betweenx([y - 0.5, y + 0.5], -row["margin"], row["margin"], color=_BAND, linewidth=0, zorder=0)
+            most = 0 if row["one_sided"] else row["margin"]
+            panel.fill_betweenx([y - 0.5, y + 0.5], -row["margin"], most, color=_BAND, linewidth=0, zorder=0)
         _effect(panel, y, row)
     panel.set_yticks(range(len(lines)), [label for label, _ in lines])
     headings = [y for y, (_, group) in enumerate(lines) if group is None]

@@ -28,20 +28,22 @@ from bench.report.rendering import NONE, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
-    *("question", "answer", "metric", "loss", "reference", "level", "effect", "low", "high"),
-    *("control", "control_effect", "worst", "worst_where", "where", "for", "against", "undecided", "would_change"),
+    *("question", "answer", "metric", "loss", "reference", "level", "effect", "low", "high", "n"),
+    *("control", "control_effect", "control_seeds", "worst", "worst_where"),
+    *("where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
     "Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half cannot"
     " tell. Open: none can tell. Whether it is the class is asked of every target without it: one that does as well,"
     " within the margin of equivalence, is a no, and stands first. The effect is a loss's metric against that of what"
-    " it is held against, and their difference, in the first setting named: of the loss that validation picked there"
-    " with its 95 % interval (two one-sided bounds where accuracy is kept), or where none was picked the mean of the"
-    " six losses with the least and the greatest end of theirs; ↑ and ↓ say which way is better. Of times it is the"
-    " ratio, the median over the settings of the first profile with the least and the greatest. Best control: the"
-    " target without the class, or the regulariser without a map, that gains most there. Least gain: the effect in"
-    " the setting where it is worst. Every loss has the weight that validation chose for it. The profile `quick` is"
-    " too small to judge a loss by, and is asked only where no other can tell."
+    " it is held against, and their difference, in the first setting named: of the loss that validation picked there,"
+    " or that stands beside the control, with its 95 % interval (two one-sided bounds where accuracy is kept), or"
+    " where none was picked the mean of the six losses with the least and the greatest end of theirs; ↑ and ↓ say"
+    " which way is better. Of times it is the ratio, the median over the settings of the first profile with the least"
+    " and the greatest. Best control: the target without the class, or the regulariser without a map, that gains most"
+    " there, with its seeds where they are fewer. Least gain: the effect by the same metric in the setting where it"
+    " is worst. Losses whose weights were tried have the one that validation chose, each its own; `quick` tried none."
+    " It is too small to judge a loss by, and is asked only where no other can tell."
 )
 #: The words of the table and of the plots; docs/glossary.md has more.
 WORDS = {
@@ -50,6 +52,10 @@ WORDS = {
     " with the class's mean image, by L1, L2 or SSIM",
     "…permuted, …global_mean, …blob": "controls: the same with the next class's mean image, the mean of all images, or"
     " a blob in the centre as the target",
+    "noise-ssim, corner-ssim, inverted-ssim": "controls whose target is noise, a blob in the corner, or the class's"
+    " mean image inverted",
+    "weight_decay, input_gradient": "regularisers that know no map: stronger weight decay, a penalty on the gradient of"
+    " the loss by the image",
     "floor": "the best map that is the same whatever the image shows",
     "reliance": "accuracy with a decoy that names the true class, as in training, − accuracy with a random one",
     "flips": "predictions that change with the decoy",
@@ -192,7 +198,8 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
     found: Record = {"question": question.question, "answer": answer(verdicts, of_all=question.of_all)}
     found |= dict.fromkeys(("metric", "loss", "reference", "control", "worst_where"), "")
-    found |= dict.fromkeys(("level", "effect", "low", "high", "control_effect", "worst"), math.nan)
+    numbers = ("level", "effect", "low", "high", "n", "control_effect", "control_seeds", "worst")
+    found |= dict.fromkeys(numbers, math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     if question.of_all and found["answer"] == "no":  # what makes it one stands first, in the first dataset if it can
         datasets = [row["dataset"] for _, row in spoken]
@@ -206,7 +213,9 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
         first, claim = spoken[0][0], spoken[0][1]["claim"]
         found |= _effect([row for p, row in spoken if p is first and row["claim"] == claim], first)
         if not question.of_all:
-            found |= _worst([row for _, row in spoken if row["claim"] == claim])
+            same = [(p, row) for p, row in spoken if row["claim"] == claim]
+            larger = [row for p, row in same if p.params.profile != TOO_SMALL]
+            found |= _worst(larger or [row for _, row in same])
     return found
 
 
@@ -258,7 +267,7 @@ def _effect(rows: Sequence[Record], profile: Profile) -> Record:
         ratios = pd.Series([row["estimate"] for row in rows], dtype=float)
         return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
     found = {"metric": metric, "loss": _loss(rows[0]), "reference": rows[0]["reference"]}
-    found |= {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"]}
+    found |= {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"], "n": rows[0]["n"]}
     return found | _beside(profile.cells, rows[0], metric)
 
 
@@ -288,18 +297,22 @@ def _beside(cells: pd.DataFrame, row: Record, metric: str) -> Record:
     reference = row["level"] if math.isfinite(row["level"]) else by_loss.get(row["reference"])
     if reference is None:
         return {}
-    found = {"level": reference if isinstance(reference, float) else float(reference.mean())}
+    if isinstance(reference, float):
+        found: Record = {"level": reference}
+    else:  # over the seeds that are compared
+        of_loss = by_loss.get(_loss(row))
+        found = {"level": float((reference if of_loss is None else reference.reindex(of_loss.index)).mean())}
     gains = {
-        loss: float((values - reference).mean())
+        loss: (values - reference).dropna()
         for loss, values in by_loss.items()
         if LOSSES[loss].group == "control" and LOSSES[loss].weighted and loss != "oracle-ssim"
     }
-    known = {loss: gain for loss, gain in gains.items() if not math.isnan(gain)}
+    known = {loss: float(gain.mean()) for loss, gain in gains.items() if len(gain)}
     if not known or row["reference"] in RULES.controls:
         return found
     best = max if METRICS[metric].better == "more" else min
     control = best(known, key=lambda loss: known[loss])
-    return found | {"control": control, "control_effect": known[control]}
+    return found | {"control": control, "control_effect": known[control], "control_seeds": len(gains[control])}
 
 
 def _place(row: Record) -> str:
@@ -357,9 +370,10 @@ def _effects(row: Record) -> tuple[str, str, str]:
     if not math.isnan(row["level"]):
         there, here = (f"{known.factor * v:.{known.decimals}f}" for v in (row["level"], row["level"] + row["effect"]))
         levels = f" {here} vs {there}:".replace("-", "−")
+    fewer = f", {row['control_seeds']:.0f} seeds" if row["control_seeds"] < row["n"] else ""
     effect = f"{name} {arrow}{levels} {numbers['effect']} [{numbers['low']}, {numbers['high']}]{points}"
     return (
         f"{effect}; {row['loss']} vs {row['reference']}",
-        f"{numbers['control_effect']}{points}; {row['control']}" if row["control"] else NONE,
+        f"{numbers['control_effect']}{points}; {row['control']}{fewer}" if row["control"] else NONE,
         f"{numbers['worst']}{points}; {row['worst_where']}" if row["worst_where"] else NONE,
     )

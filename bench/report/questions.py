@@ -34,7 +34,7 @@ QUESTIONS = (
         "a grid that can show more",
     ),
     Question(
-        "And by L1 and L2?",
+        "Do class means beat the best map that knows nothing by L1 and L2?",
         ("reconstruction beats the floors in class-mean L2", "reconstruction beats the floors in class-mean L1"),
         "a grid that can show more",
     ),
@@ -69,7 +69,7 @@ QUESTIONS = (
         "a shortcut on the object itself, such as its colour",
     ),
     Question(
-        "Do maps lie less on it?",
+        "Do maps lie less on a shortcut?",
         ("spurious activation is suppressed: decoy mass",),
         "maps by another method",
     ),

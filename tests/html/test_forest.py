@@ -20,7 +20,15 @@ TIMES = next(question for question in QUESTIONS if question.question == "Is the 
 def row_of(**more: Any) -> dict[str, Any]:
     """A row of claims.csv."""
     row = {"claim": KEPT.claims[0], "source": "v2", "dataset": "mnist", "backbone": "simple_cnn", "resolution": 23}
-    row |= {"loss": "prototype-l1", "test": "a test", "estimate": -0.02, "low": -0.03, "high": -0.01, "n": 5}
+    row |= {
+        "loss": "prototype-l1",
+        "picked": "",
+        "test": "a test",
+        "estimate": -0.02,
+        "low": -0.03,
+        "high": -0.01,
+        "n": 5,
+    }
     return row | {"p_holm": 0.03, "verdict": "contradicted", "decides": False, "reason": ""} | more
 
 
@@ -64,6 +72,11 @@ def test_times_are_compared_with_one() -> None:
     (panel,) = panels(TIMES, [profile(row)])
     assert panel.ticks == [(4, "1"), (96, "1.4")]
     assert (panel.lines[0].data, panel.lines[0].p) == ("–", "–")
+
+
+def test_the_method_says_which_loss_it_is() -> None:
+    (panel,) = panels(KEPT, [profile(row_of(loss="the method", picked="prototype-l1"))])
+    assert panel.lines[0].compared == "the method: prototype-l1"
 
 
 def test_two_metrics_of_one_question_have_a_scale_each() -> None:

@@ -58,6 +58,8 @@ def test_each_effect_has_its_marker_interval_margin_and_verdict() -> None:
     assert intervals(panel) == [[(0.5, 0), (1.5, 0)], [(-0.3, 1), (0.1, 1)]]
     assert bands(panel) == [(-0.2, -0.5, 0.2, 0.5), (-0.2, 0.5, 0.2, 1.5)]
     assert across(panel) == [0]  # no effect
+    (below,) = forest(TWO.assign(one_sided=True), "").axes
+    assert bands(below) == [(-0.2, -0.5, 0, 0.5), (-0.2, 0.5, 0, 1.5)]
     assert verdicts(panel) == [("supported", 0), ("inconclusive", 1)]
     (noted,) = forest(TWO.assign(note=["", "p .127"]), "").axes
     assert [word for word, _ in verdicts(noted)] == ["supported", "inconclusive, p .127"]

@@ -132,7 +132,7 @@ def test_a_row_says_how_much_where_and_what_speaks_against() -> None:
 def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     text = module.table(ledger([profile(decided(SUPPORTED, estimate=-0.1, low=-0.15, high=-0.05))]))
     assert "| accuracy ↑ 81.00 vs 91.00: −10.00 [−15.00, −5.00] points; all six vs ce | " in " ".join(text.split())
-    assert "| +2.00 points; blob-ssim |" in " ".join(text.split())
+    assert "| +2.00 points; blob-ssim, 3 seeds |" in " ".join(text.split())
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
     of_times = {"claim": "overhead is minimal"}
@@ -156,7 +156,19 @@ def test_what_is_held_against_a_number_has_its_control_held_against_it_too() -> 
     assert made["control_effect"].tolist() == pytest.approx([0.12 + 0.01])  # over seeds 0, .01 and .02 more
     text = " ".join(module.table(made).split())
     assert "90.00 vs 80.00: +10.00 [+5.00, +15.00] points; all six vs the floor, blob (0.800) |" in text
-    assert "| +13.00 points; blob-ssim |" in text
+    assert "| +13.00 points; blob-ssim, 3 seeds |" in text
+
+
+def test_fewer_seeds_of_a_control_are_said_and_levels_are_of_the_seeds_that_are_compared() -> None:
+    measured = cells(ce=0.9, prototype_l1=0.8, blob_ssim=0.92)
+    fewer = measured[~(measured["loss"].eq("blob-ssim") & measured["seed"].eq(2))]
+    (row,) = ledger([profile(decided(SUPPORTED, n=3), measured=fewer)]).to_dict("records")
+    assert (row["control_seeds"], row["control_effect"]) == (2, pytest.approx(0.02))
+    assert "; blob-ssim, 2 seeds |" in module.table(ledger([profile(decided(SUPPORTED, n=3), measured=fewer)]))
+    assert "; blob-ssim |" in module.table(ledger([profile(decided(SUPPORTED, n=3), measured=measured)]))
+    some = measured[~(measured["loss"].eq("prototype-l1") & measured["seed"].eq(2))]
+    (row,) = ledger([profile(decided(SUPPORTED, picked="prototype-l1"), measured=some)]).to_dict("records")
+    assert row["level"] == pytest.approx(0.9 + 0.005)  # over seeds 0 and .01
 
 
 def test_what_is_held_against_a_control_has_none_beside_it() -> None:
@@ -176,6 +188,9 @@ def test_the_least_gain_is_named_and_what_makes_a_no_stands_first(monkeypatch: p
     assert ledger([profile(decided(SUPPORTED), unknown, worse)])["worst"].tolist() == [-0.03]
     (less,) = ledger([profile(decided(SUPPORTED))]).to_dict("records")
     assert math.isnan(less["worst"])
+    small = profile(decided(CONTRADICTED, dataset="digits", estimate=-0.9), name="quick")
+    unable = [decided(INCONCLUSIVE), decided(INCONCLUSIVE, dataset="fashion_mnist", estimate=-0.03)]
+    assert ledger([small, profile(*unable)])["worst"].tolist() == [-0.03]
     relied = {"claim": RELIED.claims[0]}  # less is better: the least gain is the largest difference
     monkeypatch.setattr(module, "QUESTIONS", (RELIED,))
     rows = [

@@ -1,7 +1,6 @@
 """The frames of the forest plots: each effect in its unit, with the margin it is judged by."""
 
 import math
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,12 +36,13 @@ def test_effects_are_those_of_the_losses_in_the_unit_of_the_metric() -> None:
     assert accuracy["estimate"] == pytest.approx(100 * judged_so["estimate"])
     assert accuracy["low"] == pytest.approx(100 * judged_so["low"])
     assert accuracy["high"] == pytest.approx(100 * judged_so["high"])
-    assert (accuracy["margin"], accuracy["better"]) == (2, "more")
+    assert (accuracy["margin"], accuracy["better"], accuracy["one_sided"]) == (2, "more", True)
     ssim = up[(up["panel"] == "SSIM") & (up["label"] == "batchcam-l1")].iloc[0]
     assert ssim[["estimate", "low", "high"]].tolist() == pytest.approx(
         row(clean(), IN[2], "batchcam-l1", dataset="up")[["estimate", "low", "high"]].tolist()
     )
     assert math.isnan(ssim["margin"])
+    assert not ssim["one_sided"]
     assert up["panel"].nunique() <= 4
 
 
@@ -72,12 +72,9 @@ def test_a_setting_without_results_has_no_plot() -> None:
 
 def test_what_the_correction_alone_leaves_open_has_its_p() -> None:
     made = judged(results("flat", "up", ["accuracy"]), rules=RULES)
-    open_: dict[str, Any] = {"verdict": "inconclusive", "low": 0.001, "high": 0.02, "p_holm": 0.127}
-    ((_, _, frame),) = contrasts(made.assign(**open_), RULES, WEIGHTS)
-    assert set(frame["note"]) == {"p .127"}
-    for other in ({"low": -0.001}, {"verdict": "supported"}):
-        ((_, _, frame),) = contrasts(made.assign(**open_ | other), RULES, WEIGHTS)
-        assert set(frame["note"]) == {""}
+    for reason, note in (("p (Holm) .127 is above .05; sign-flip: p .010", "p .127"), ("the interval holds 0", "")):
+        ((_, _, frame),) = contrasts(made.assign(reason=reason), RULES, WEIGHTS)
+        assert set(frame["note"]) == {note}
 
 
 def test_on_decoys_the_panels_are_about_decoys() -> None:
