@@ -5,6 +5,9 @@ JOBS ?= 2
 # The profile that `make repro` regenerates: quick, or the name of a folder in profiles/.
 PROFILE ?= quick
 FOLDER := $(if $(filter quick,$(PROFILE)),.,profiles/$(PROFILE))
+ifeq ($(wildcard $(FOLDER)/params.yaml),)
+$(error PROFILE=$(PROFILE) is unknown; there are: quick $(patsubst profiles/%/params.yaml,%,$(wildcard profiles/*/params.yaml)))
+endif
 OPEN = echo "Open results/$(PROFILE)/README.md for this profile, results/report.html or results/README.md for all."
 
 .PHONY: help repro report test regress architectures error-rates docs test-faults test-oldest audit test-slurm lock
@@ -18,7 +21,7 @@ help:  ## say what each target does
 # only 1.3 to 1.7 times the images of one), and records it; `dvc repro` then makes tables and figures. DVC alone gives
 # the same bits, one cell after the other.
 repro report: export PATH := $(CURDIR)/$(BIN):$(PATH)
-repro: $(FOLDER)/params.yaml .venv/installed  ## regenerate all results of a profile: train what store/ lacks, time, tables, figures, notebooks
+repro: .venv/installed  ## regenerate all results of a profile: train what store/ lacks, time, tables, figures, notebooks
 	@echo "$(PROFILE), 1 of 3: cells, from store/ where they are there, else trained; how long that takes is said first."
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
 	@echo "$(PROFILE), 2 of 3: timings, tables, figures and notebooks in results/$(PROFILE)/; with quick, five minutes."
@@ -28,7 +31,7 @@ repro: $(FOLDER)/params.yaml .venv/installed  ## regenerate all results of a pro
 	@$(OPEN)
 
 # No timing, and no training where store/ has the cells.
-report: $(FOLDER)/params.yaml .venv/installed  ## make the pages of a profile again from store/, training what that lacks
+report: .venv/installed  ## make the pages of a profile again from store/, training what that lacks
 	python -m bench run --params $(FOLDER)/params.yaml --jobs $(JOBS)
 	dvc pull --quiet --allow-missing $(FOLDER)/dvc.yaml
 	python -m bench collect --params $(FOLDER)/params.yaml

@@ -88,21 +88,52 @@ def grids_table(dataset: str) -> str:
 def floors(P: Tensor, shares: Tensor) -> dict[str, dict[str, float]]:
     """l1, l2 and ssim of maps that know nothing of the image.
 
+    The global mean image is the best of them by L2, the median of each pixel by L1; by SSIM the best is sought.
+
     Args:
         P: prototypes (classes,px,px) in [0, 1].
         shares: each class's share of the test images, (classes,).
     """
     classes, px = len(P), P.shape[-1]
+    mean = (shares[:, None, None] * P).sum(0)
     maps = {
         "all zero": torch.zeros(px, px),
         "constant .5": torch.full((px, px), 0.5),
-        "global mean image": (shares[:, None, None] * P).sum(0),
+        "global mean image": mean,
         "centre blob": blob(px),
+        "pixelwise median": _median(P, shares),
+        "one map, best by SSIM": _best_by_ssim(mean, P, shares),
     }
     scores = {name: _scores(m.expand_as(P), P, shares) for name, m in maps.items()}
     others = [_scores(P.roll(shift, 0), P, shares) for shift in range(1, classes)]
     scores["wrong class's prototype"] = {k: sum(o[k] for o in others) / len(others) for k in others[0]}
     return scores
+
+
+def _median(P: Tensor, shares: Tensor) -> Tensor:
+    """Of each pixel the value (px,px) that half of the test images' prototypes are not above."""
+    values, classes = P.sort(dim=0)
+    below = shares[classes].cumsum(0) < 0.5
+    return values.gather(0, below.sum(0, keepdim=True))[0]
+
+
+def _best_by_ssim(start: Tensor, P: Tensor, shares: Tensor) -> Tensor:
+    """The map (px,px) in [0, 1] that is most like the prototypes of all test images, on Adam's way from `start`."""
+    values = start.clone().requires_grad_()
+    # At .1, pixels that come below 0 stay there: .526 in place of .530 on MNIST at 23 px, .630 in place of .670 at 112.
+    optimizer = torch.optim.Adam([values], lr=0.003)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    best, least = start, torch.inf
+    for _ in range(STEPS):
+        one = values.clamp(0, 1)
+        distance = (shares * DISTANCES["ssim"](one.expand_as(P), P)).sum()
+        if distance < least:
+            best, least = one.detach(), float(distance.detach())
+        optimizer.zero_grad()
+        distance.backward()
+        optimizer.step()
+        schedule.step()
+    return best
 
 
 def ceilings(P: Tensor, shares: Tensor, grids: Sequence[tuple[int, int]]) -> list[dict[str, float]]:

@@ -27,6 +27,19 @@ def test_floors_are_their_definitions() -> None:
     assert found["wrong class's prototype"]["l1"] == pytest.approx(float(sum(wrong)) / 2, abs=1e-6)
 
 
+def test_no_map_that_knows_nothing_is_better_than_the_best_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    P, shares = torch.rand(3, 12, 12, generator=generator), torch.tensor([2, 4, 3]) / 9
+    found = floors(P, shares)
+    guesses = torch.rand(500, 12, 12, generator=generator) * 0.2 + 0.8 * P.median(0).values
+    of_guesses = [bounds._scores(guess.expand_as(P), P, shares) for guess in guesses]
+    others = [scores for name, scores in found.items() if name not in ("pixelwise median", "one map, best by SSIM")]
+    assert found["pixelwise median"]["l1"] < min(scores["l1"] for scores in [*of_guesses, *others])
+    assert found["one map, best by SSIM"]["ssim"] > max(scores["ssim"] for scores in [*of_guesses, *others])
+    median = torch.stack([P[0]] * 2 + [P[1]] * 4 + [P[2]] * 3).median(0).values
+    assert found["pixelwise median"]["l1"] == pytest.approx(bounds._scores(median.expand_as(P), P, shares)["l1"])
+
+
 def test_a_prototype_that_the_grid_can_draw_is_reached() -> None:
     torch.manual_seed(0)
     P = normalize_maps(resize_maps(torch.rand(2, 4, 4), 16))
@@ -70,6 +83,8 @@ def test_mnist_at_23_px_has_the_published_bounds(tmp_path: Path) -> None:
         "global mean image": {"l1": 0.066, "l2": 0.014, "ssim": 0.479},
     }
     found = floors(P, shares)
+    assert found["pixelwise median"]["l1"] == pytest.approx(0.0607, abs=5e-4)  # measured independently, as these
+    assert found["one map, best by SSIM"]["ssim"] == pytest.approx(0.53, abs=0.002)
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, abs=0.004), name
     finer, coarser = ceilings(P, shares, [(3, 3), (2, 2)])

@@ -81,6 +81,7 @@ def render(profiles: Sequence[Profile], root: Path = Path()) -> str:
         timings=[timing for p in known for timing in timings(p.params, root)],
         unrun=gaps.unrun(known, root),
         urls=figures.embedded(drawn),
+        words=html(ledger.words()),
     )
 
 

@@ -72,7 +72,7 @@ KINDS = (
         "reconstruction",
         "How near the maps come to the class",
         "A map is worth something where it beats every floor, which are maps that know nothing of the image: the"
-        " strongest is mostly the mean of all images. No map of the network's grid can pass the ceiling.",
+        " strongest is one for all images, sought for the metric. No map of the network's grid can pass the ceiling.",
     ),
     Kind(
         "saliency",

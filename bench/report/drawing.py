@@ -15,7 +15,15 @@ from bench.report.results import CELL, absence, finished, means
 from bench.statistics import Interval
 
 POINT, MEAN, FLOOR, CEILING, REFERENCE = "#56B4E9", "#0B3C5D", "#8A8A8A", "#D55E00", "#5A5A5A"
-DASHES: list[Any] = ["solid", (0, (6, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1))]
+DASHES: list[Any] = [
+    "solid",
+    (0, (6, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (10, 3)),
+    (0, (3, 4)),
+]
 #: Where lines across a panel lie: above the grid, which would hide them, and below the points.
 LINES = 1
 #: Group of losses → heading and colour (Okabe and Ito's palette, for any kind of colour blindness).

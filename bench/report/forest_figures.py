@@ -26,15 +26,15 @@ _WORDS = 1.4  # inches for the verdicts at the right of a panel
 
 
 def forest(effects: pd.DataFrame, title: str, margin: str = "margin") -> Figure:
-    """A line for each effect, from the top, with no effect as a line across and the margin as a band around it.
+    """A line for each effect, from the top, with no effect as a line across and the margin as a band beside it.
 
     Args:
         effects: a row for each, with `label, estimate, low, high, margin, verdict`. An end of the interval is NaN where
             there is none (one seed), and infinite where a test is one-sided; an estimate is NaN where nothing was
             measured; `margin` is NaN where there is none. Five more columns are optional: `group`, whose values become
             headings; `panel`, whose values become the labels of axes, a panel for each, with the lines in common;
-            `better`, "more" or "less", for the arrow at each axis; `note`, for a word after the verdict;
-            and `one_sided`, where the margin is below no effect alone.
+            `better`, "more" or "less", for the arrow at each axis; `note`, for a word after the verdict; and
+            `one_sided`, where the margin is below no effect alone and not on both sides.
         title: above.
         margin: what the band is called in the legend, say "band of equivalence".
 
@@ -102,8 +102,9 @@ def _panel(panel: Axes, lines: list[Line], effects: pd.DataFrame) -> None:
 
 def _scale(panel: Axes, effects: pd.DataFrame) -> None:
     """From the least to the greatest end, margins and no effect among them."""
-    found = [effects[name] for name in ("estimate", "low", "high", "margin")]
-    finite = [value for value in pd.concat([*found, -effects["margin"]]) if math.isfinite(value)] + [0.0]
+    found = [effects[name] for name in ("estimate", "low", "high")]
+    found += [-effects["margin"], effects["margin"].mask(effects["one_sided"])]
+    finite = [value for value in pd.concat(found) if math.isfinite(value)] + [0.0]
     least, most = min(finite), max(finite)
     pad = 0.05 * (most - least) or 1.0
     panel.set_xlim(least - pad, most + pad)

@@ -20,7 +20,7 @@ from bench.report import alternatives, sentences
 from bench.report.claims.catalogue import catalogue
 from bench.report.claims.kinds import OfMetric
 from bench.report.claims.rules import RULES
-from bench.report.claims.verdict import DECIDED, SILENT, Verdict
+from bench.report.claims.verdict import ALL, DECIDED, SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.history import history
 from bench.report.questions import QUESTIONS, Question
@@ -28,22 +28,24 @@ from bench.report.rendering import NONE, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
-    *("question", "answer", "metric", "loss", "reference", "level", "effect", "low", "high", "n"),
+    *("question", "answer", "metric", "loss", "reference", "loss_level", "level", "effect", "low", "high", "n"),
     *("control", "control_effect", "control_seeds", "worst", "worst_where"),
     *("where", "for", "against", "undecided", "would_change"),
 ]
 HOW_TO_READ = (
-    "Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half cannot"
-    " tell. Open: none can tell. Whether it is the class is asked of every target without it: one that does as well,"
-    " within the margin of equivalence, is a no, and stands first. The effect is a loss's metric against that of what"
-    " it is held against, and their difference, in the first setting named: of the loss that validation picked there,"
-    " or that stands beside the control, with its 95 % interval (two one-sided bounds where accuracy is kept), or"
-    " where none was picked the mean of the six losses with the least and the greatest end of theirs; ↑ and ↓ say"
-    " which way is better. Of times it is the ratio, the median over the settings of the first profile with the least"
-    " and the greatest. Best control: the target without the class, or the regulariser without a map, that gains most"
-    " there, with its seeds where they are fewer. Least gain: the effect by the same metric in the setting where it"
-    " is worst. Losses whose weights were tried have the one that validation chose, each its own; `quick` tried none."
-    " It is too small to judge a loss by, and is asked only where no other can tell."
+    "Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half or more"
+    " cannot tell. Open: none can tell. Whether it is the class is asked of every target but the class's own mean"
+    " image: one that does as well, within the margin of equivalence, or better is a no, and stands first; a yes needs"
+    " all of them. The effect is a loss's metric against that of what it is held against, means over seeds, and their"
+    " difference, of metrics of maps over the images that have both, in the first setting named: of the loss that"
+    " validation picked there, or that stands beside the control, with its 95 % interval (two one-sided bounds where"
+    " accuracy is kept), or where none was picked the mean of the six losses with the least and the greatest end of"
+    " theirs; ↑ and ↓ say which way is better. Of times it is the ratio, the median over the tests of the first"
+    " profile with the least and the greatest. Best control: the other target, or the regulariser without a map, that"
+    " gains most there, with its seeds where they are fewer. Least gain: the effect by the same metric in the setting"
+    " where it is worst, those of `quick` aside where a larger profile has some. Losses whose weights were tried have"
+    " the one that validation chose, each its own, or where none kept the accuracy the least; `quick` tried none. It"
+    " is too small to judge a loss by, and is asked only where no other can tell."
 )
 #: The words of the table and of the plots; docs/glossary.md has more.
 WORDS = {
@@ -52,11 +54,11 @@ WORDS = {
     " with the class's mean image, by L1, L2 or SSIM",
     "…permuted, …global_mean, …blob": "controls: the same with the next class's mean image, the mean of all images, or"
     " a blob in the centre as the target",
-    "noise-ssim, corner-ssim, inverted-ssim": "controls whose target is noise, a blob in the corner, or the class's"
-    " mean image inverted",
+    "noise-ssim, corner-ssim, inverted-ssim": "controls whose target is noise, each class its own, a blob in the"
+    " corner, or the class's mean image inverted",
     "weight_decay, input_gradient": "regularisers that know no map: stronger weight decay, a penalty on the gradient of"
     " the loss by the image",
-    "floor": "the best map that is the same whatever the image shows",
+    "floor": "the best map that was found of those that are the same whatever the image shows, by each distance",
     "reliance": "accuracy with a decoy that names the true class, as in training, − accuracy with a random one",
     "flips": "predictions that change with the decoy",
     "decoy mass, energy on ink": "the share of a map that lies on the decoy, or on the object",
@@ -109,7 +111,7 @@ def ledger(profiles: Iterable[Profile]) -> pd.DataFrame:
     """The columns `COLUMNS`, a row for each of `QUESTIONS`; the effect is a loss's metric − that of the reference."""
     known = sorted(profiles, key=lambda p: _worth(p.params.profile))
     rows = [_row(question, known) for question in QUESTIONS]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "control_seeds": "Int64"})
 
 
 def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
@@ -138,13 +140,18 @@ def markdown(frame: pd.DataFrame, profiles: Sequence[Profile]) -> str:
         f"One answer for each question, over the profiles {names}. {HOW_TO_READ}",
         table(frame),
         "In these words:",
-        "\n".join(f"* **{word}**: {meaning}" for word, meaning in WORDS.items()),
+        words(),
         *_paragraph(disagreements(profiles)),
         "Each profile's page has every setting, its `claims.csv` every test. [paper.md](paper.md) goes the other way,"
         " from what the paper says to its answers; [alternatives.md](alternatives.md) says how much choices matter.",
         history(trainings_of(profiles)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def words() -> str:
+    """What the words of the table mean, as a list."""
+    return "\n".join(f"* **{word}**: {meaning}" for word, meaning in WORDS.items())
 
 
 def trainings_of(profiles: Iterable[Profile]) -> dict[str, pd.DataFrame]:
@@ -198,7 +205,7 @@ def _row(question: Question, profiles: Sequence[Profile]) -> Record:
     verdicts = [Verdict(row["verdict"]) for _, row in settings]
     found: Record = {"question": question.question, "answer": answer(verdicts, of_all=question.of_all)}
     found |= dict.fromkeys(("metric", "loss", "reference", "control", "worst_where"), "")
-    numbers = ("level", "effect", "low", "high", "n", "control_effect", "control_seeds", "worst")
+    numbers = ("loss_level", "level", "effect", "low", "high", "n", "control_effect", "control_seeds", "worst")
     found |= dict.fromkeys(numbers, math.nan)
     spoken = [(p, row) for p, row in settings if Verdict(row["verdict"]) not in SILENT]
     if question.of_all and found["answer"] == "no":  # what makes it one stands first, in the first dataset if it can
@@ -288,20 +295,19 @@ def _loss(row: Record) -> str:
 
 
 def _beside(cells: pd.DataFrame, row: Record, metric: str) -> Record:
-    """The level of what a row is held against, and the control that gains most over it, by seeds.
+    """The levels of a loss and of what it is held against, and the control that gains most over that, by seeds.
 
     No control where a row is held against one.
     """
     here = finished(having(cells, **{name: row[name] for name in SETTING}))
     by_loss = {loss: cell.set_index("seed")[metric] for (loss,), cell in groups(here, ["loss"])}
+    of_loss = _of_loss(by_loss, _loss(row))
     reference = row["level"] if math.isfinite(row["level"]) else by_loss.get(row["reference"])
     if reference is None:
         return {}
-    if isinstance(reference, float):
-        found: Record = {"level": reference}
-    else:  # over the seeds that are compared
-        of_loss = by_loss.get(_loss(row))
-        found = {"level": float((reference if of_loss is None else reference.reindex(of_loss.index)).mean())}
+    found: Record = {}
+    if of_loss is not None:  # over the seeds that are compared
+        found = dict(pd.DataFrame({"loss_level": of_loss, "level": reference}).dropna().mean())
     gains = {
         loss: (values - reference).dropna()
         for loss, values in by_loss.items()
@@ -313,6 +319,14 @@ def _beside(cells: pd.DataFrame, row: Record, metric: str) -> Record:
     best = max if METRICS[metric].better == "more" else min
     control = best(known, key=lambda loss: known[loss])
     return found | {"control": control, "control_effect": known[control], "control_seeds": len(gains[control])}
+
+
+def _of_loss(by_loss: Mapping[str, pd.Series], loss: str) -> pd.Series | None:
+    """A loss's metric by seed; of all six their mean, where each has it."""
+    if loss != ALL:
+        return by_loss.get(loss)
+    family = [by_loss[one] for one in RULES.family if one in by_loss]
+    return pd.concat(family, axis=1).mean(axis=1, skipna=False) if len(family) == len(RULES.family) else None
 
 
 def _place(row: Record) -> str:
@@ -368,9 +382,9 @@ def _effects(row: Record) -> tuple[str, str, str]:
     }
     levels = ""
     if not math.isnan(row["level"]):
-        there, here = (f"{known.factor * v:.{known.decimals}f}" for v in (row["level"], row["level"] + row["effect"]))
+        there, here = (f"{known.factor * row[name]:.{known.decimals}f}" for name in ("level", "loss_level"))
         levels = f" {here} vs {there}:".replace("-", "−")
-    fewer = f", {row['control_seeds']:.0f} seeds" if row["control_seeds"] < row["n"] else ""
+    fewer = f", {row['control_seeds']} seeds" if row["control"] and row["control_seeds"] < row["n"] else ""
     effect = f"{name} {arrow}{levels} {numbers['effect']} [{numbers['low']}, {numbers['high']}]{points}"
     return (
         f"{effect}; {row['loss']} vs {row['reference']}",

@@ -105,6 +105,10 @@ def test_the_scale_has_room_for_margins_and_no_effect() -> None:
     left, right = panel.get_xlim()
     assert left < -6
     assert right > 6
+    (below,) = forest(effects(("hint", 3.0, 2.0, 4.0, 6.0, "supported")).assign(one_sided=True), "").axes
+    left, right = below.get_xlim()
+    assert left < -6
+    assert 4 < right < 6  # the margin is below no effect alone
 
 
 def test_what_no_plot_can_show_is_refused() -> None:

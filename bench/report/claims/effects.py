@@ -9,9 +9,10 @@ from bench.names import METRICS, base, shown
 from bench.report.claims.catalogue import catalogue
 from bench.report.claims.kinds import Control, Gain, NonInferiority, OfMetric
 from bench.report.claims.rules import Rules
-from bench.report.claims.verdict import METHOD
+from bench.report.claims.verdict import METHOD, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.results import SETTING
+from bench.statistics import LEVEL, p_text
 
 #: What a forest plot shows side by side, by claim, as far as it was tested in a setting.
 EFFECTS = (
@@ -79,16 +80,17 @@ def _effect(row: Record, claim: OfMetric, margin: float, label: str) -> Record:
     metric = claim.metric
     numbers = {name: row[name] * metric.factor for name in ("estimate", "low", "high")}
     found = {"label": label, **numbers, "margin": margin * metric.factor, "verdict": row["verdict"]}
-    found |= {"one_sided": isinstance(claim, NonInferiority), "note": _why_not(row)}
+    one_sided = isinstance(claim, NonInferiority)
+    found |= {"one_sided": one_sided, "note": _why_not(row, margin, one_sided=one_sided)}
     return found | {"panel": metric.difference, "better": metric.better, "group": ""}
 
 
-def _why_not(row: Record) -> str:
-    """The corrected p where it alone speaks against a verdict, as the reason of that says."""
-    reason = row["reason"].split("; ")[0]
-    if not reason.startswith("p (Holm) "):
-        return ""
-    return f"p {reason.removeprefix('p (Holm) ').removesuffix(' is above .05')}"
+def _why_not(row: Record, margin: float, *, one_sided: bool) -> str:
+    """The corrected p where it alone speaks against a verdict: the interval lies on that side."""
+    zero = -margin if one_sided else 0
+    clear = row["low"] > zero or row["high"] < zero
+    above = row["verdict"] == Verdict.INCONCLUSIVE and row["p_holm"] > LEVEL
+    return f"p {p_text(row['p_holm'])}" if clear and above else ""
 
 
 def _name(row: Record) -> str:

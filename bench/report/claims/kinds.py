@@ -144,7 +144,8 @@ class NonInferiority(OfFamily):
         """See `Claim`."""
         return (
             f"Estimate: `{self.metric.name}`, loss − {rules.baseline}; the ends are one-sided 95 % bounds, and"
-            " above −margin speaks for the claim; p is that of a difference at or below it."
+            " above −margin speaks for the claim; p is that of a difference at or below it, or where the estimate is"
+            " below it, at or above it."
         )
 
 

@@ -41,7 +41,8 @@ def notes(rules: Rules) -> list[str]:
         "Per-image metrics, accuracies and flips among them, have a bootstrap interval over seeds and images. In"
         " simulation it covered 76, 86 and 90 % with 3, 6 and 10 seeds where seeds alone differ, so a verdict also"
         " needs the t test of the seeds.",
-        "p is that of a loss or control after Holm; ratios of times have an interval alone. The sign-flip test asks"
+        "p is that of a loss or control after Holm, on the side on which it lies; ratios of times have an interval"
+        " alone. The sign-flip test asks"
         " nothing of the distribution but symmetry; it is one-sided where the test is.",
     ]
 
@@ -102,7 +103,7 @@ class Judged(NamedTuple):
     finding: Finding
     verdict: Verdict
     reason: str
-    p_holm: float = math.nan
+    p_holm: float = math.nan  # corrected, on the side on which the estimate lies
     decides: bool = False  # whether it is the verdict of its setting
     picked: str = ""  # of `METHOD` the loss that it is
 
@@ -118,7 +119,9 @@ def judged(setting: Setting, family: Mapping[str, Finding]) -> list[Judged]:
     for (loss, finding), adjusted, adjusted_against in zip(family.items(), p, p_against, strict=True):
         verdict, reason = _verdict(finding, float(adjusted), float(adjusted_against))
         words = [reason, *finding.notes, _companion(finding, tests)]
-        found.append(Judged(setting, loss, finding, verdict, _joined(words), float(adjusted)))
+        holds = finding.threshold.more == (finding.estimate > finding.threshold.value)
+        p_holm = float(adjusted if holds else adjusted_against)
+        found.append(Judged(setting, loss, finding, verdict, _joined(words), p_holm))
     return found
 
 

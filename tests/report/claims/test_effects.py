@@ -1,6 +1,7 @@
 """The frames of the forest plots: each effect in its unit, with the margin it is judged by."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bench.report.claims.effects import contrasts, effects
 from bench.report.claims.evidence import Setting
 from bench.report.claims.verdict import METHOD
+from bench.statistics import p_text
 from tests.report.claims.synthetic import (
     BEYOND,
     COMPETITIVE,
@@ -20,6 +22,7 @@ from tests.report.claims.synthetic import (
     judged,
     results,
     row,
+    with_differences,
 )
 
 RULES = DECLARED._replace(equivalence={"accuracy": 0.05})
@@ -72,9 +75,22 @@ def test_a_setting_without_results_has_no_plot() -> None:
 
 def test_what_the_correction_alone_leaves_open_has_its_p() -> None:
     made = judged(results("flat", "up", ["accuracy"]), rules=RULES)
-    for reason, note in (("p (Holm) .127 is above .05; sign-flip: p .010", "p .127"), ("the interval holds 0", "")):
-        ((_, _, frame),) = contrasts(made.assign(reason=reason), RULES, WEIGHTS)
-        assert set(frame["note"]) == {note}
+    open_: dict[str, Any] = {"verdict": "inconclusive", "low": 0.001, "high": 0.02, "p_holm": 0.127}
+    ((_, _, frame),) = contrasts(made.assign(**open_), RULES, WEIGHTS)
+    assert set(frame["note"]) == {"p .127"}
+    for other in ({"low": -0.001}, {"verdict": "supported"}, {"p_holm": 0.04}):
+        ((_, _, frame),) = contrasts(made.assign(**open_ | other), RULES, WEIGHTS)
+        assert set(frame["note"]) == {""}
+
+
+def test_of_a_margin_the_p_is_of_the_side_on_which_the_interval_lies() -> None:
+    worse = [-0.02 - d for d in (0.01, 0.02, 0.03, 0.005, 0.035, 0.002)]
+    made = judged(with_differences(prototype_l1=worse))
+    ((_, _, frame),) = effects(made, DECLARED)
+    accuracy = frame[frame["panel"].str.startswith("accuracy") & frame["label"].eq("prototype-l1")].iloc[0]
+    assert accuracy["verdict"] == "inconclusive"
+    p = row(made, COMPETITIVE, "prototype-l1")["p"]
+    assert accuracy["note"] == f"p {p_text(6 * (1 - p))}"
 
 
 def test_on_decoys_the_panels_are_about_decoys() -> None:

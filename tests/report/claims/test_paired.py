@@ -107,6 +107,7 @@ def test_holm_holds_on_both_sides_of_non_inferiority() -> None:
     found = row(judged(with_differences(prototype_l1=worse)), COMPETITIVE, "prototype-l1")
     assert found["high"] < -0.02
     assert 1 - found["p"] < 0.05 < 6 * (1 - found["p"])
+    assert found["p_holm"] == pytest.approx(6 * (1 - found["p"]))  # of the side on which it lies
     assert found["verdict"] == INCONCLUSIVE
 
 
