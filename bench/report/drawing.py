@@ -21,8 +21,8 @@ DASHES: list[Any] = [
     (0, (1, 1.5)),
     (0, (6, 2, 1, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
-    (0, (10, 3)),
-    (0, (3, 4)),
+    (0, (3, 3)),
+    (0, (1, 4)),
 ]
 #: Where lines across a panel lie: above the grid, which would hide them, and below the points.
 LINES = 1
