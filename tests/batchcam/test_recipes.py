@@ -1,6 +1,7 @@
 """docs/your-own-loop.md: each block runs as it stands there, and trains with the gradients of a plain loop."""
 
 import contextlib
+import copy
 import functools
 import os
 import signal
@@ -26,7 +27,7 @@ TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 def test_every_block_is_run_by_a_test():
     here, there = (Path(__file__).with_name(name).read_text() for name in ("test_recipes.py", "two_processes.py"))
-    assert len(RECIPES) == TEXT.count("```python") == 11
+    assert len(RECIPES) == TEXT.count("```python") == 13
     assert [name for name in RECIPES if f'"{name}"' not in here + there] == []
 
 
@@ -113,6 +114,43 @@ def test_amp(autocast, monkeypatch):
     assert relative_error(actual, expected) < (0.1 if autocast else 1e-4)
     if autocast:
         assert relative_error(actual, expected) > 1e-5
+    leave(names, model)
+
+
+def test_norm():
+    names = setting()
+    model, optimizer = names["model"], names["optimizer"]
+    norm = torch.nn.BatchNorm2d(6).double()
+    model.head.insert(1, norm)
+    optimizer.param_groups[0]["params"] = list(model.parameters())
+    expected = expected_steps({**names, "model": copy.deepcopy(model).eval()})
+    mixed = names["guided_loss"](model.train(), names["layer"], *next(iter(names["loader"])), names["regularizer"])
+    assert relative_error(torch.autograd.grad(mixed, list(model.parameters())), expected[0]) > 0.01
+    del mixed
+    norm.reset_running_stats()
+    run("norm", names)
+    assert model.training
+    assert not norm.training
+    for actual, reference in zip(optimizer.steps, expected, strict=True):
+        assert relative_error(actual, reference) < 1e-10
+    leave(names, model)
+
+
+def shown(capsys):
+    return [float(line.rpartition(":")[2]) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_watch(capsys):
+    names = setting()
+    model = names["model"]
+    run("watch", names)
+    zero, reached = shown(capsys)
+    assert zero == 0
+    assert reached > 0
+    with torch.no_grad():
+        model.head[-1].weight.zero_()  # nothing speaks for a class
+    run("watch", names)
+    assert shown(capsys) == [1, 0]
     leave(names, model)
 
 
