@@ -45,7 +45,7 @@ test: .venv/installed  ## check the code: lint, types and all tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
-# Has anything become slower, or does it need more memory? Under a minute on two idle cores: docs/timing.md.
+# Has anything become slower, or does it need more memory? A minute or two on idle cores: docs/timing.md.
 regress: .venv/installed  ## check that nothing has become slower or needs more memory
 	$(BIN)/python -m bench regress
 

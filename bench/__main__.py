@@ -348,7 +348,7 @@ def regress(
     update: Annotated[bool, typer.Option("--update", help="Write a new expectation instead")] = False,
     expectation: Annotated[Path | None, typer.Option(help="Other than bench/timing/expected.json")] = None,
 ) -> None:
-    """Check that nothing has become slower or needs more memory; about a minute, at one thread.
+    """Check that nothing has become slower or needs more memory; a minute or two, at one thread.
 
     Measures ratios (explain to a plain forward pass, the loop to explain, guided steps to the cross-entropy step, in
     time and in allocated bytes) and compares them with the expectation. Exits with 1 if the 95 % interval of one lies

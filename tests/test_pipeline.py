@@ -134,6 +134,23 @@ def test_a_timings_stage_has_the_parameters_that_can_change_it(name: str, stages
         assert set(settings.params) == {f"timing.{keys.get(k, k)}" for k in params.timing.settings(device)}
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_a_clone_pulls_is_in_the_store(name: str) -> None:
+    """Other outputs are in Git, or made again: what lacks an object stops `dvc pull`."""
+    lock = yaml.safe_load((ROOT / name).with_suffix(".lock").read_text("utf-8"))
+    objects = ROOT / "store/files/md5"
+    lacking = []
+    for stage, entry in lock["stages"].items():
+        if stage in GATHER:
+            continue
+        for output in entry["outs"]:
+            found = objects / output["md5"][:2] / output["md5"][2:]
+            content = json.loads(found.read_text("utf-8")) if found.suffix == ".dir" and found.is_file() else []
+            wanted = [found, *(objects / file["md5"][:2] / file["md5"][2:] for file in content)]
+            lacking += [f"{stage}: {output['path']}" for path in wanted if not path.is_file()]
+    assert not lacking, f"dvc push {name}"
+
+
 IMPORTED = """
 import sys
 import bench.__main__
