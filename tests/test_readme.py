@@ -134,6 +134,10 @@ def test_the_docs_list_every_grid_as_it_is() -> None:
 def test_the_docs_ceilings_are_those_of_the_profile_paper() -> None:
     bounds = pd.read_csv(StringIO(committed("results/paper/bounds.csv")))
     ceilings = bounds[(bounds["dataset"] == "mnist") & (bounds["kind"] == "ceiling")]
+    floors = bounds[bounds["dataset"].eq("mnist") & bounds["resolution"].eq(23)].set_index("name")["ssim"]
+    best, mean = (f"{floors[name]:.2f}".lstrip("0") for name in ("one map, best by SSIM", "global mean image"))
+    page = " ".join((ROOT / "docs/backbones.md").read_text("utf-8").split())
+    assert f"has SSIM {best} at 23 px, the mean of all images {mean} (" in page
     measured = {
         (row["resolution"], name): [row["name"].removesuffix(" grid"), *(f"{row[key]:.3f}" for key in COMPARISONS)]
         for row in records(ceilings)
