@@ -42,7 +42,7 @@ report: .venv/installed  ## make the pages of a profile again from store/, train
 test: .venv/installed  ## check the code: lint, types and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(JOBS)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov=batchcam --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 
 # Has anything become slower, or does it need more memory? A minute or two on idle cores: docs/timing.md.

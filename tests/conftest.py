@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-# The tests' tensors are small: a second thread brings little, and beside other work it costs many times the test.
-torch.set_num_threads(1)
-
 # pytest-benchmark times nothing in a worker of pytest-xdist. What tests start is none.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 
@@ -16,6 +13,8 @@ os.environ.pop("PYTEST_XDIST_WORKER", None)
 BATCHCAM = Path(__file__).parent / "batchcam"
 #: Files of few tests that take long. They come first: at the end, one process would be busy with them alone.
 LONG = ("test_pipeline.py", "test_extending.py", "batchcam/test_recipes.py", "batchcam/test_leaks.py")
+#: Files of tests/batchcam that add nothing to the coverage of the others.
+UNTRACED = ("test_architectures.py", "test_leaks.py", "test_recipes.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,12 +25,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first, all others in their order; `make test` keeps that order.
 
-    Coverage is that of tests/batchcam: traced as well, the figures' tests took 39 s of a core in place of 24.
+    Coverage is that of tests/batchcam, without what runs the same lines many times: traced, that takes half as long
+    again.
     """
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
     for item in items:
-        if not item.path.is_relative_to(BATCHCAM):
+        if not item.path.is_relative_to(BATCHCAM) or item.path.name in UNTRACED:
             item.add_marker("no_cover")
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures of a module
+def pytest_runtest_setup() -> None:
+    """One thread: tests' tensors are small, and beside other work a second one costs many times the test.
+
+    For each test, since Lightning's trainer takes all cores for its process: what followed it took 215 s, not 60.
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -103,8 +103,11 @@ class Results(NamedTuple):
         names = [*SETTING, "seed"]
         by_loss = {loss: having(finished(self.cells), loss=loss).set_index(names)[list(METRICS)] for loss in losses}
         base = by_loss.pop(other).astype(np.float64)
-        paired = {loss: here.astype(np.float64).loc[here.index.intersection(base.index)] for loss, here in by_loss.items()}
-        found = pd.concat({loss: here - base.loc[here.index] for loss, here in paired.items()}, names=["loss"])
+        gains = {}
+        for loss, here in by_loss.items():
+            both = here.index.intersection(base.index)
+            gains[loss] = here.loc[both].astype(np.float64) - base.loc[both]
+        found = pd.concat(gains, names=["loss"])
         found = found.reorder_levels([*SETTING, "loss", "seed"])
         return found.iloc[np.argsort(found.groupby(list(SETTING), sort=False).ngroup(), kind="stable")]
 

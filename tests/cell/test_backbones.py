@@ -21,9 +21,8 @@ GRIDS = {
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("in_channels", [1, 3])
-def test_every_resolution_gives_logits_and_a_map_of_the_expected_grid(name: str, in_channels: int) -> None:
-    for resolution, side in zip(RESOLUTIONS, GRIDS[name], strict=True):
+def test_every_resolution_gives_logits_and_a_map_of_the_expected_grid(name: str) -> None:
+    for resolution, side, in_channels in zip(RESOLUTIONS, GRIDS[name], (1, 3) * 3, strict=True):
         torch.manual_seed(0)
         backbone = build(name, resolution, num_classes=4, in_channels=in_channels)
         assert backbone.model.training
