@@ -354,7 +354,7 @@ def regress(
     time and in allocated bytes) and compares them with the expectation. Exits with 1 if the 95 % interval of one lies
     beyond its noise band, and with 3 if, measured for longer, it still straddles the limit: the machine was too busy.
 
-    Reads: bench/timing/expected.json. Writes: nothing; with --update, that file.
+    Reads: bench/timing/expected.json. Writes: nothing; with --update, that file, unless the machine is too busy.
     """
     from bench.timing.regress import EXPECTATION
     from bench.timing.regress import regress as check
@@ -365,7 +365,8 @@ def regress(
         meant = "If it is meant: python -m bench regress --update on an idle machine, and say why in the commit."
         raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken, meant]))
     if checked.unclear:
-        typer.echo("\n".join(["could not tell, the machine was too busy:", *checked.unclear]), err=True)
+        nothing = "; nothing was written" if update else ""
+        typer.echo("\n".join([f"could not tell, the machine was too busy{nothing}:", *checked.unclear]), err=True)
         raise typer.Exit(3)
 
 

@@ -1,6 +1,6 @@
 """How long Grad-CAM takes and how much memory: the pytest-benchmark suite and the regression check.
 
 `groups` says what is compared with what, `inference` and `training` hold the contenders, `interleave` and `memory`
-measure them, `test_suite` hands the figures to pytest-benchmark, `rows`, `table` and `figures` show them, and `regress`
-compares ratios with `expected.json`.
+measure them, `test_suite` hands the figures to pytest-benchmark, which `run` starts; `bench/report/` shows them.
+`regress` compares ratios with `expected.json`.
 """

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 import batchcam
 from bench.names import (
@@ -30,6 +31,9 @@ from bench.names import (
 )
 from bench.timing.groups import Group, Scene
 from bench.timing.interleave import Call, Stopwatch
+
+#: A map with its graph, resized and normalised, without the forward pass; timed by the check for regressions alone.
+TRAINING_MAP = "map in training"
 
 #: Of how many classes the maps of the first image are compared.
 COMPARED_CLASSES = 10
@@ -68,6 +72,7 @@ def contenders(scene: Scene) -> dict[str, SetUp]:
         EXPLAIN_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
         EXPLAIN_ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
         EXPLAIN_ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
+        TRAINING_MAP: lambda: (_training_map(scene), _error_of_finished(scene)),
         CAPTUM: lambda: _captum(scene),
         TORCH_CAM: lambda: _torchcam(scene),
         PYTORCH_GRAD_CAM: lambda: _pytorch_grad_cam(scene),
@@ -91,6 +96,21 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 
 def _error_of_targets(maps: Tensor, expected: Reference) -> float:
     return relative_error(maps, expected.maps)
+
+
+def _error_of_finished(scene: Scene) -> Compare:
+    """Maps of the targets, resized and normalised: (M − min) / max(max − min, 1e-6)."""
+
+    def compare(maps: Tensor, expected: Reference) -> float:
+        M = _resized(expected.maps, scene)
+        low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
+        return relative_error(maps, (M - low) / (high - low).clamp(min=1e-6))
+
+    return compare
+
+
+def _resized(maps: Tensor, scene: Scene) -> Tensor:
+    return interpolate(maps[:, None], scene.images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def _error_of_all(scene: Scene) -> Compare:
@@ -173,6 +193,19 @@ def _prepared(scene: Scene, targets: Tensor | Literal["all"]) -> Call:
     return call
 
 
+def _training_map(scene: Scene) -> Call:
+    """What a guided step does between the forward pass and the map's loss, out of a forward pass that ran before."""
+    with batchcam.capture(scene.layer) as captured:
+        logits = scene.model(scene.images)
+
+    def call(watch: Stopwatch) -> Tensor:
+        with watch:
+            maps = batchcam.grad_cam(captured.activations, logits, scene.targets, create_graph=True)
+            return batchcam.normalize_maps(batchcam.resize_maps(maps, scene.images.shape[-1])).detach()
+
+    return call
+
+
 def _captum(scene: Scene) -> tuple[Call, Compare]:
     from captum.attr import LayerGradCam
 
@@ -214,10 +247,7 @@ def _pytorch_grad_cam(scene: Scene) -> tuple[Call, Compare]:
         return (maps - low) / (high - low + 1e-7)
 
     def compare(maps: Tensor, expected: Reference) -> float:
-        resized = torch.nn.functional.interpolate(
-            normalised(expected.maps)[:, None], scene.images.shape[2:], mode="bilinear", align_corners=False
-        )
-        return relative_error(maps, normalised(resized[:, 0]).cpu())
+        return relative_error(maps, normalised(_resized(normalised(expected.maps), scene)).cpu())
 
     return lambda _: torch.from_numpy(method(input_tensor=own.images, targets=targets)), compare
 

@@ -5,7 +5,7 @@ hardly do: beside a busy neighbour on the second core they stayed within 7 % of 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from bench.files import written_aside
 from bench.names import CE_STEP, EXPLAIN, EXPLAIN_ALL, FORWARD, LOOP, STEPS
 from bench.statistics import MedianInterval, median_interval
 from bench.timing.groups import Group
+from bench.timing.inference import TRAINING_MAP
 from bench.timing.measure import Measured, measure
 
 EXPECTATION = Path(__file__).with_name("expected.json")
@@ -44,7 +45,7 @@ class Plan(NamedTuple):
 
 _MAPS = (FORWARD, LOOP, EXPLAIN, EXPLAIN_ALL)
 PLANS = (
-    Plan(Group("maps", "simple_cnn", 23, 32), _MAPS, 4.0),
+    Plan(Group("maps", "simple_cnn", 23, 32), (*_MAPS, TRAINING_MAP), 4.0),
     Plan(Group("maps", "resnet18", 112, 8), _MAPS, 8.0),
     Plan(Group("step", "simple_cnn", 23, 32), STEPS, 6.0),
     Plan(Group("step", "resnet18", 112, 8), ("ce", "prototype-l1", "prototype-ssim", "batchcam-ssim"), 12.0),
@@ -96,41 +97,49 @@ def regress(expectation: Path = EXPECTATION, *, update: bool = False, plans: Seq
     A row is all right where its interval lies within the band, and broken where it lies beyond. Where it straddles the
     limit, and before a row is called broken, its group is measured again, and the rounds are taken together, up to
     `MOST_MEASUREMENTS`; what still straddles then is unclear. What is wrong or could not be measured is broken at once.
+    With `update` each is judged by its own median, and nothing is written while one is unclear.
 
     Raises:
         BenchError: an expectation file that cannot be read, of another layout, or with other rows; with `update`, a
             contender that could not be measured.
     """
-    expected = {} if update else _read(expectation, plans)
+    before = None if update else _read(expectation, plans)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         by_plan = {plan: _rows(plan) for plan in plans}
-        if not update:
-            by_plan = {plan: _settled(plan, rows, expected) for plan, rows in by_plan.items()}
+        by_plan = {plan: _settled(plan, rows, before.ratios if before else None) for plan, rows in by_plan.items()}
     finally:
         torch.set_num_threads(threads)
     rows = [row for of_plan in by_plan.values() for row in of_plan]
-    if update:
-        _write(expectation, rows)
-        expected = {row.name: row.found.median for row in rows}
+    if update and (broken := [f"{row.name}: {row.problem}" for row in rows if row.problem]):
+        raise BenchError(f"no expectation without a measurement: {broken[0]}")
+    expected = before.ratios if before else _medians(rows)
+    verdicts = {row.name: _verdict(row, expected) for row in rows}
+    if update and UNCLEAR not in verdicts.values():
+        _write(expectation, expected)
     return Checked(
-        _table(rows, expected),
-        [_sentence(row, expected) for row in rows if _verdict(row, expected) == BROKEN],
-        [_sentence(row, expected) for row in rows if _verdict(row, expected) == UNCLEAR],
+        _table(rows, expected) + (_other_machine(before) if before else ""),
+        [_sentence(row, expected) for row in rows if verdicts[row.name] == BROKEN],
+        [_sentence(row, expected) for row in rows if verdicts[row.name] == UNCLEAR],
     )
 
 
-def _settled(plan: Plan, rows: list[Row], expected: Mapping[str, float]) -> list[Row]:
-    """The rows of a plan after as many more measurements as they need."""
+def _settled(plan: Plan, rows: list[Row], expected: Mapping[str, float] | None) -> list[Row]:
+    """The rows of a plan after as many more measurements as they need; expected is by default each row's own median."""
     for measurement in range(2, MOST_MEASUREMENTS + 1):
-        open_ = {row.name: _verdict(row, expected) for row in rows if not row.problem}
+        limits = _medians(rows) if expected is None else expected
+        open_ = {row.name: _verdict(row, limits) for row in rows if not row.problem}
         confirmed = measurement > 2  # by a second measurement
         if all(verdict == OK or (verdict == BROKEN and confirmed) for verdict in open_.values()):
             break
         again = {row.name: row for row in _rows(plan)}
         rows = [_together(row, again[row.name]) if open_.get(row.name, OK) != OK else row for row in rows]
     return rows
+
+
+def _medians(rows: Iterable[Row]) -> dict[str, float]:
+    return {row.name: row.found.median for row in rows if not row.problem}
 
 
 def _together(row: Row, again: Row) -> Row:
@@ -224,7 +233,20 @@ def _names(plan: Plan) -> list[str]:
     return [row.name for row in _ratios(plan, nothing)]
 
 
-def _read(path: Path, plans: Sequence[Plan]) -> dict[str, float]:
+def _machine() -> str:
+    """What ratios depend on most; they move less between processors than seconds do, but they move."""
+    return f"{torch.backends.cpu.get_cpu_capability()}, one thread, torch {torch.__version__}"
+
+
+def _other_machine(expected: Expectation) -> str:
+    """A word of caution where the expectation is not of this machine's kind."""
+    if expected.machine == _machine():
+        return ""
+    own = "docs/timing.md says how to expect what this one gives"
+    return f"\n\nThe expectation is of {expected.machine}. This is {_machine()}; {own}."
+
+
+def _read(path: Path, plans: Sequence[Plan]) -> Expectation:
     remedy = "python -m bench regress --update writes a new one"
     try:
         read = Expectation.model_validate(json.loads(path.read_text(encoding="utf-8")))
@@ -241,15 +263,11 @@ def _read(path: Path, plans: Sequence[Plan]) -> dict[str, float]:
         raise BenchError(f"{path} has no expectation for {lacking[0]!r}: {remedy}")
     if superfluous := [name for name in read.ratios if name not in rows]:
         raise BenchError(f"{path} expects {superfluous[0]!r}, which is not measured: {remedy}")
-    return read.ratios
+    return read
 
 
-def _write(path: Path, rows: list[Row]) -> None:
-    broken = [f"{row.name}: {row.problem}" for row in rows if row.problem]
-    if broken:
-        raise BenchError(f"no expectation without a measurement: {broken[0]}")
-    ratios = {row.name: round(row.found.median, 4) for row in rows}
-    machine = f"{torch.backends.cpu.get_cpu_capability()}, one thread, torch {torch.__version__}"
-    content = Expectation(layout=1, machine=machine, ratios=ratios)
+def _write(path: Path, medians: Mapping[str, float]) -> None:
+    ratios = {name: round(median, 4) for name, median in medians.items()}
+    content = Expectation(layout=1, machine=_machine(), ratios=ratios)
     with written_aside(path) as aside:
         aside.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
