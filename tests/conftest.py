@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -32,6 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not item.path.is_relative_to(BATCHCAM) or item.path.name in UNTRACED:
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not walk through it, which was half of some tests' time."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At exit all goes."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures of a module

@@ -72,10 +72,10 @@ def contenders(scene: Scene) -> dict[str, SetUp]:
         EXPLAIN_ALONE: lambda: (_prepared(scene, scene.targets), _error_of_targets),
         EXPLAIN_ALL: lambda: (lambda _: _explain(scene, "all"), _error_of_all(scene)),
         EXPLAIN_ALL_ALONE: lambda: (_prepared(scene, "all"), _error_of_all(scene)),
-        TRAINING_MAP: lambda: (_training_map(scene), _error_of_finished(scene)),
         CAPTUM: lambda: _captum(scene),
         TORCH_CAM: lambda: _torchcam(scene),
         PYTORCH_GRAD_CAM: lambda: _pytorch_grad_cam(scene),
+        TRAINING_MAP: lambda: (_training_map(scene), _error_of_finished(scene)),
     }
 
 

@@ -167,14 +167,14 @@ def test_everyone_makes_the_maps_of_the_definition(backbone: Any) -> None:
     assert (len(expected.logits), len(expected.maps), len(expected.first)) == (3, 3, 10)
     assert expected.maps.amax() > 0
     found = inference.contenders(stage)
-    assert list(found) == list(measure.names(SMALL))
+    assert list(found) == [*measure.names(SMALL), inference.TRAINING_MAP]
     for name, set_up in found.items():
         call, compare = set_up()
         watch = Stopwatch()
         output: Any = call(watch)
         assert compare(output, expected) < 1e-4, name
         assert compare(1.01 * output, expected) > OUTPUT_TOLERANCE, name
-        in_parts = {"loop, backward()", "loop, autograd.grad", "grad_cam", "torch-cam"}
+        in_parts = {"loop, backward()", "loop, autograd.grad", "grad_cam", "torch-cam", inference.TRAINING_MAP}
         assert (watch.seconds is not None) == (name in in_parts or "alone" in name)
     assert stage.model.training is False
     assert not stage.layer._forward_hooks
