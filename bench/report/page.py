@@ -193,9 +193,9 @@ def _cell_figures(results: Results) -> Iterator[tuple[str, Figure]]:
                 examples = example_figures.examples(results.profile.runs, of_backbone, tested)
                 if examples is not None:
                     yield f"examples-{setting}", examples
-            # The largest resolution has the finest maps.
-            if dataset in grid.dataset and not has_cue(dataset) and classes.resolution == max(grid.resolution):
-                yield f"overview-{dataset}", mean_maps.overview(measured, classes, grid.backbone)
+            if dataset in grid.dataset and not has_cue(dataset) and classes.resolution in grid.resolution:
+                begun = [backbone for backbone in grid.backbone if backbone in here["backbone"].unique()]
+                yield f"overview-{dataset}-{classes.resolution}", mean_maps.overview(measured, classes, begun)
 
 
 def _with_maps(cells: pd.DataFrame) -> pd.DataFrame:

@@ -47,8 +47,9 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
         " the tests in claims.md, seed by seed, see more than whether these intervals overlap.",
         "Accuracy is the share of the test images classified correctly, in %. L1, L2 (the mean squared error) and SSIM"
         " compare each test image's map of its true label with the prototype of that class. Floor: the best of the maps"
-        " that know nothing of the image. Ceiling: the best single map of that backbone's grid. Different resolutions"
-        " are not comparable: SSIM rises with resolution from the black background alone.",
+        " that know nothing of the image. Ceiling: the best single map of that backbone's grid; where it is worse than"
+        " the floor, that grid is too coarse to come as near as one fixed picture of full resolution does. Different"
+        " resolutions are not comparable: SSIM rises with resolution from the black background alone.",
         *_usual(cells, profile),
         f"The paper's own numbers: {paper.NUMBERS}.",
         *problems(cells),
@@ -122,7 +123,7 @@ def _usual(cells: pd.DataFrame, profile: Params) -> list[str]:
             continue
         known = True
         (reached, n), (low, high) = mean_of(here, METRICS["accuracy"]), paper.USUAL[dataset, backbone]
-        if n and not low <= reached.mean <= high:
+        if n and not low <= round(reached.mean, 1) <= high:  # to the precision of the ranges
             settings = profile.trained(backbone, resolution)
             images = "all images" if settings.train_images is None else f"{settings.train_images:,} images"
             epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"

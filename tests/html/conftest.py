@@ -47,7 +47,7 @@ def repository(tmp_path: Path) -> Path:
     shutil.copyfile(ROOT / "results/quick/trainings.csv", results / "trainings.csv")
     (results / "tables/paper.md").write_text("**Accuracy, %**\n\n| loss | px |\n|---|---|\n| ce | 97.2 ± 0.3 |\n")
     (results / "figures").mkdir()
-    names = ("effects-digits-simple_cnn-20", "effects-digits-resnet18-20", "overview-digits", "novel")
+    names = ("effects-digits-simple_cnn-20", "effects-digits-resnet18-20", "overview-digits-20", "novel")
     for number, name in enumerate(names):
         Image.new("RGB", (300, 200), (number, 100, 200)).save(results / f"figures/{name}.png")
     machine = {"device": "cpu", "cpu": {"brand_raw": "A processor", "count": 2}, "versions": {"torch": "2"}}

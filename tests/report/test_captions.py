@@ -6,7 +6,7 @@ from bench.report.captions import KINDS, section
 
 
 def test_each_kind_has_its_caption_once_above_its_figures_in_the_order_of_the_page() -> None:
-    names = ["timing-maps-cpu", "conditions-b", "conditions-a", "mean-maps-a", "overview-digits", "mean-mapsa"]
+    names = ["timing-maps-cpu", "conditions-b", "conditions-a", "mean-maps-a", "overview-digits-23", "mean-mapsa"]
     parts = section(names)
     assert [part for part in parts if part.startswith("#")] == [
         "## Figures",
@@ -19,4 +19,4 @@ def test_each_kind_has_its_caption_once_above_its_figures_in_the_order_of_the_pa
     shown = ["conditions-b", "conditions-a", "timing-maps-cpu"]  # in their own order
     assert re.findall(r"!\[(.*?)\]\(figures/.*?\.png\)", text) == shown
     assert re.findall(r"^\* \[(.*?)\]", text, re.M) == ["mean-maps-a"]  # large: a link
-    assert section(["overview-digits"]) == []
+    assert section(["overview-digits-23"]) == []

@@ -91,7 +91,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     ]
     plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
     kinds = ("saliency", "mean-maps", "effects")
-    assert set(drawn) == plots | {f"{kind}-digits-resnet18-23" for kind in kinds} | {"overview-digits"}
+    assert set(drawn) == plots | {f"{kind}-digits-resnet18-23" for kind in kinds} | {"overview-digits-23"}
     text = (results / "README.md").read_text("utf-8")
     verdicts = pd.read_csv(results / "claims.csv")
     improves = verdicts[(verdicts["claim"] == "accuracy improves") & (verdicts["dataset"] == "digits")]
@@ -117,7 +117,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     here = pixels(figure.axes[0].images[0])[top : top + 23, :23]
     np.testing.assert_allclose(here, expected.numpy(), rtol=1e-6)
     shown = [f"{label}, 93.0 %" for label in ok]
-    assert row_labels(drawn["overview-digits"].axes[0]) == [labels[0], *shown]
+    assert row_labels(drawn["overview-digits-23"].axes[0]) == [labels[0], *shown]
 
 
 def test_report_shows_every_section_of_the_parameters(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

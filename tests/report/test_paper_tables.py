@@ -82,6 +82,7 @@ def test_floor_and_ceiling_stand_at_the_end_of_a_row() -> None:
 def test_a_baseline_outside_its_usual_range_is_named_with_what_it_was_trained_on() -> None:
     where = {"dataset": "mnist", "backbone": "resnet18"}
     low, good = shifted("ce", 0, **where), shifted("ce", 0.06, **where)
+    at_its_end = shifted("ce", 0.0674, **where)  # 99.74 is 99.7
     table = made(low)
     assert table.blocks[0].cells.iloc[0]["usual"] == "97.9 to 99.7"
     (note,) = [note for note in table.notes if note.startswith("Usual")]
@@ -90,6 +91,7 @@ def test_a_baseline_outside_its_usual_range_is_named_with_what_it_was_trained_on
     assert f"Outside it: MNIST, ResNet-18, 23 px (93.0; {trained}" in note
     (note,) = [note for note in made(good).notes if note.startswith("Usual")]
     assert note.endswith("None lies outside it.")
+    assert markdown(made(at_its_end)).count("None lies outside it.") == 1
     assert not any(note.startswith("Usual") for note in made(four_losses()).notes)
 
 

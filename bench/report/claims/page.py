@@ -12,7 +12,7 @@ from bench.report.claims.catalogue import catalogue
 from bench.report.claims.rules import Rules
 from bench.report.claims.verdict import OVERALL, Verdict, notes, number
 from bench.report.frames import Record, having, records
-from bench.report.rendering import NONE, markdown_table
+from bench.report.rendering import NONE, count, markdown_table
 from bench.statistics import p_text
 
 
@@ -46,8 +46,11 @@ def overview(frame: pd.DataFrame) -> str:
     if not without.all():
         parts.append(markdown_table(overall[~without].rename(columns={"reason": "settings"})))
     if without.any():
-        claims = "; ".join(overall.loc[without, "claim"])
-        parts.append(f"Not measured in this profile, which says nothing of them: {claims}.")
+        ours = overall["source"].eq("ours")
+        claims = overall.loc[without & ~ours, "claim"].tolist()
+        if number := int((without & ours).sum()):
+            claims.append(f"{count(number, 'comparison')} of our own, which claims.csv names")
+        parts.append(f"Not measured in this profile, which says nothing of them: {'; '.join(claims)}.")
     return "\n\n".join(parts)
 
 
