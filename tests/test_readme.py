@@ -13,6 +13,7 @@ from torch import nn
 from bench.cell import backbones
 from bench.names import COMPARISONS, PAPER_BACKBONES, PAPER_LOSSES
 from bench.paper import RESOLUTIONS
+from bench.params import load
 from bench.report.frames import having, records
 
 ROOT = Path(__file__).parents[1]
@@ -90,12 +91,21 @@ def test_what_the_docs_say_of_reliance_is_what_was_measured() -> None:
         for loss in ("ce", "prototype-ssim")
     )
     colored = {loss: of(loss, "color_mnist") for loss in ("ce", *PAPER_LOSSES, "permuted-ssim", "blob-ssim")}
+    zero = {
+        loss: of(loss, "color_mnist", "zero_map_rate")
+        for loss in ("ce", "prototype-l1", "prototype-l2", "batchcam-l1", "batchcam-l2")
+    }
+    decoyed = having(cells, dataset="decoy_mnist", backbone="simple_cnn").set_index(["loss", "seed"])["reliance"]
+    bits = 100 * (decoyed["zero-ssim"] - decoyed["ce"]).dropna()
+    assert len(bits) == 5
     said = (
         f"perceptron reaches {of('ce', 'decoy_mnist', 'decoy_accuracy', 'perceptron')} % with a random grey",
         f"`ce` loses {of('ce', 'decoy_mnist')} points on decoy MNIST and {of('ce', 'decoy_fashion_mnist')} on decoy",
         f"relies on the decoy less, {min(six)} to {max(six)}, and so do",
         f"{of('permuted-ssim', 'decoy_mnist')} with the next class's prototype, {of('blob-ssim', 'decoy_mnist')} with",
-        f"kind of processor, has {of('zero-ssim', 'decoy_mnist')} on five seeds:",
+        f"differs from it by {bits.min():.1f} to {bits.max():+.1f} on single seeds".replace("-", "−"),
+        f"Most maps are all zero there, with `ce` {zero.pop('ce')} %, with the four losses by L1 or L2"
+        f" {min(zero.values())} to {max(zero.values())} %.",
         f"`ce` relies on the colour by {colored['ce']}. `prototype-ssim` brings that to {colored['prototype-ssim']} and"
         f" `batchcam-ssim` to {colored['batchcam-ssim']}, the next class's prototype to {colored['permuted-ssim']}, a"
         f" blob to {colored['blob-ssim']}.",
@@ -103,6 +113,12 @@ def test_what_the_docs_say_of_reliance_is_what_was_measured() -> None:
     )
     text = " ".join((ROOT / "docs/evidence.md").read_text("utf-8").split())
     assert [sentence for sentence in said if sentence not in text] == []
+
+
+def test_the_weights_that_it_tells_of_are_those_that_validation_picked() -> None:
+    weights = load(ROOT / "profiles/evidence/params.yaml").weights
+    picked = [of[loss] for of in weights.values() for loss in PAPER_LOSSES if loss != "ce"]
+    assert f"picked between {min(picked):g} and {max(picked):g}, by dataset and loss" in " ".join(README.split())
 
 
 def test_every_file_it_links_or_lists_is_there() -> None:

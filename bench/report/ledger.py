@@ -6,7 +6,7 @@ Made of the committed tables of the profiles alone, claims.csv, cells.csv and tr
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from bench.names import LOSSES, METRICS, shown
 from bench.params import Params, load
 from bench.report import alternatives, sentences
 from bench.report.claims.catalogue import catalogue
+from bench.report.claims.evidence import Setting
 from bench.report.claims.kinds import OfMetric
 from bench.report.claims.rules import RULES
 from bench.report.claims.verdict import ALL, DECIDED, SILENT, Verdict
@@ -123,7 +124,7 @@ def write(profiles: Sequence[Profile], directory: Path) -> list[Path]:
         "ledger.csv": frame.to_csv(index=False, lineterminator="\n"),
         "ledger.md": table(frame) + "\n",
         "README.md": markdown(frame, profiles),
-        "paper.md": sentences.page(_answers(profiles), pages),
+        "paper.md": sentences.page(functools.partial(_answer_to, profiles), pages),
         "alternatives.md": alternatives.page([(p.params.profile, p.cells) for p in known]),
     }
     for name, text in texts.items():
@@ -186,13 +187,11 @@ def _paragraph(sentences: Sequence[str]) -> list[str]:
     return [f"**Profiles contradict each other.** {' '.join(sentences)}"] if sentences else []
 
 
-def _answers(profiles: Sequence[Profile]) -> dict[str, str]:
-    """Of each claim, what its verdicts come to."""
-    by_claim: dict[str, list[tuple[Profile, Record]]] = {}
-    for profile in profiles:
-        for row in records(profile.claims[profile.claims["decides"]]):
-            by_claim.setdefault(row["claim"], []).append((profile, row))
-    return {claim: answer([Verdict(row["verdict"]) for _, row in _heard(rows)]) for claim, rows in by_claim.items()}
+def _answer_to(profiles: Sequence[Profile], claim: str, settings: Collection[Setting]) -> str:
+    """What the verdicts on a claim come to, in these settings, or without any in all."""
+    decides = [(p, row) for p in profiles for row in records(having(p.claims, claim=claim, decides=True))]
+    here = [(p, row) for p, row in decides if not settings or Setting(*(row[name] for name in SETTING)) in settings]
+    return answer([Verdict(row["verdict"]) for _, row in _heard(here)])
 
 
 def _worth(profile: str) -> int:
@@ -236,7 +235,7 @@ def answer(verdicts: Sequence[Verdict], *, of_all: bool = False) -> str:
     """In a word, what the verdicts on a question come to; see `HOW_TO_READ` and `Question.of_all`."""
     spoken = [verdict for verdict in verdicts if verdict not in SILENT]
     if not spoken:
-        return "not measured" if Verdict.NOT_JUDGED not in verdicts else "open"
+        return sentences.UNMEASURED if Verdict.NOT_JUDGED not in verdicts else "open"
     decided = [verdict for verdict in spoken if verdict in DECIDED]
     if not decided:
         return "open"

@@ -36,7 +36,7 @@ QUESTIONS = (
     Question(
         "Do class means beat the best map that knows nothing by L1 and L2?",
         ("reconstruction beats the floors in class-mean L2", "reconstruction beats the floors in class-mean L1"),
-        "a grid that can show more",
+        "a loss that is trained by the same distance",
     ),
     Question(
         "Do maps lie on the object?",
@@ -66,7 +66,7 @@ QUESTIONS = (
             "robustness to spurious correlations improves: reliance on the decoy",
             "spurious activation is suppressed: flip rate",
         ),
-        "a shortcut on the object itself, such as its colour",
+        "a shortcut of another kind; of a colour, see docs/evidence.md",
     ),
     Question(
         "Do maps lie less on a shortcut?",

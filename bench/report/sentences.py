@@ -1,13 +1,17 @@
 """From each sentence, figure, table and algorithm of the paper, as far as they are known, to what answers it here."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from bench.report.captions import KINDS
+from bench.report.claims.evidence import Setting
 from bench.report.rendering import NONE, markdown_table
+
+#: The answer where there is no verdict.
+UNMEASURED = "not measured"
 
 
 class Sentence(NamedTuple):
@@ -18,10 +22,12 @@ class Sentence(NamedTuple):
     claims: Sequence[str] = ()  # the sentences of the claims that judge it
     code: str = ""  # what implements it
     sections: Sequence[str] = ()  # of a profile's page that show it, by their headings
+    settings: Collection[Setting] = ()  # where it is judged, if not everywhere
 
 
 _FIGURES = {kind.stem: kind.heading for kind in KINDS}
 _MAPS = (_FIGURES["mean-maps"],)
+_MEANS = ("reconstruction beats the floors in class-mean SSIM",)
 _TIMES = ("Timing", _FIGURES["timing"])
 
 SENTENCES = (
@@ -71,15 +77,24 @@ SENTENCES = (
     Sentence(
         "mean maps of each class on MNIST, 23 px: ResNet-18 and ConvNeXt-V2",
         "figure 2",
-        ("reconstruction beats the floors in class-mean SSIM",),
+        _MEANS,
         sections=_MAPS,
+        settings={Setting("mnist", "resnet18", 23), Setting("mnist", "convnextv2_tiny", 23)},
     ),
     Sentence(
         "the same for the CNN with cross-entropy, and with the Batch-CAM prototype loss",
         "figures 3 and 4",
+        _MEANS,
         sections=_MAPS,
+        settings={Setting("mnist", "simple_cnn", 23)},
     ),
-    Sentence("the same at 112 px for ConvNeXt-V2 with L1", "figure 5", sections=_MAPS),
+    Sentence(
+        "the same at 112 px for ConvNeXt-V2 with L1",
+        "figure 5",
+        _MEANS,
+        sections=_MAPS,
+        settings={Setting("mnist", "convnextv2_tiny", 112)},
+    ),
     Sentence(
         "the old way: hooks, and a backward pass for each image",
         "algorithm 2",
@@ -94,29 +109,33 @@ SENTENCES = (
 )
 
 
-def page(answers: Mapping[str, str], pages: Mapping[str, str]) -> str:
+def page(answer: Callable[[str, Collection[Setting]], str], pages: Mapping[str, str]) -> str:
     """What stands in results/paper.md.
 
     Args:
-        answers: by claim, what the verdicts of all profiles come to.
+        answer: what the verdicts of all profiles on a claim come to, in these settings, or without any in all.
         pages: README.md of each profile, the most worth first.
     """
-    rows = [
-        {
-            "the paper says": one.says,
-            "where": one.where,
-            "claim": "; ".join(f"{claim}: **{answers.get(claim, 'not measured')}**" for claim in one.claims) or NONE,
-            "artefact": "; ".join(filter(None, [one.code, *_links(one.sections, pages)])) or NONE,
-        }
-        for one in SENTENCES
-    ]
+    rows = []
+    for one in SENTENCES:
+        answers = {claim: answer(claim, one.settings) for claim in one.claims}
+        links = [] if set(answers.values()) == {UNMEASURED} else _links(one.sections, pages)
+        rows.append(
+            {
+                "the paper says": one.says,
+                "where": one.where,
+                "claim": "; ".join(f"{claim}: **{found}**" for claim, found in answers.items()) or NONE,
+                "artefact": "; ".join(filter(None, [one.code, *links])) or NONE,
+            }
+        )
     return (
         "\n\n".join(
             [
                 "# From the paper to its answers",
                 "What arXiv 2510.00664 says, in our words, as far as it could be read: its two abstracts, the captions"
                 " of five figures and summaries by others. An answer is over all profiles that have results, as in"
-                " [the ledger](README.md), where the words are explained; a link leads to the profile that is worth"
+                " [the ledger](README.md), where the words are explained, and of a figure over the settings that it"
+                " shows; a link leads to the profile that is worth"
                 " most. `make repro PROFILE=NAME` makes that profile's artefacts again.",
                 markdown_table(pd.DataFrame(rows)),
             ]

@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.names import METRICS
 from bench.params import load
 from bench.report import ledger as module
+from bench.report.claims.evidence import Setting
 from bench.report.claims.verdict import Verdict
 from bench.report.collect import TRAININGS
 from bench.report.ledger import Profile, answer, ledger
@@ -240,7 +241,8 @@ def test_the_smallest_profile_is_asked_only_where_no_other_can_tell() -> None:
     unable = profile(decided(INCONCLUSIVE))
     (row,) = ledger([small, unable]).to_dict("records")
     assert (row["answer"], row["against"], row["undecided"]) == ("mixed", 1, 1)
-    assert module._answers([small, large]) == {KEPT.claims[0]: "yes"}
+    assert module._answer_to([small, large], KEPT.claims[0], ()) == "yes"
+    assert module._answer_to([small, large], KEPT.claims[0], {Setting("mnist", "resnet18", 112)}) == "not measured"
 
 
 def test_profiles_that_contradict_each_other_are_named() -> None:
