@@ -350,9 +350,10 @@ def regress(
 ) -> None:
     """Check that nothing has become slower or needs more memory; a minute or two, at one thread.
 
-    Measures ratios (explain to a plain forward pass, the loop to explain, guided steps to the cross-entropy step, in
-    time and in allocated bytes) and compares them with the expectation. Exits with 1 if the 95 % interval of one lies
-    beyond its noise band, and with 3 if, measured for longer, it still straddles the limit: the machine was too busy.
+    Measures ratios (explain and the map of a guided step to a plain forward pass, the loop to explain, guided steps to
+    the cross-entropy step, in time and in allocated bytes) and compares them with the expectation. Exits with 1 if the
+    95 % interval of one lies beyond its noise band, and with 3 if, measured for longer, it still straddles the limit:
+    the machine was too busy.
 
     Reads: bench/timing/expected.json. Writes: nothing; with --update, that file, unless the machine is too busy.
     """

@@ -104,7 +104,7 @@ def test_what_the_docs_say_of_reliance_is_what_was_measured() -> None:
         f"relies on the decoy less, {min(six)} to {max(six)}, and so do",
         f"{of('permuted-ssim', 'decoy_mnist')} with the next class's prototype, {of('blob-ssim', 'decoy_mnist')} with",
         f"differs from it by {bits.min():.1f} to {bits.max():+.1f} on single seeds".replace("-", "−"),
-        f"Most maps are all zero there, with `ce` {zero.pop('ce')} %, with the four losses by L1 or L2"
+        f"Many maps are all zero there, with `ce` {zero.pop('ce')} %, with the four losses by L1 or L2"
         f" {min(zero.values())} to {max(zero.values())} %.",
         f"`ce` relies on the colour by {colored['ce']}. `prototype-ssim` brings that to {colored['prototype-ssim']} and"
         f" `batchcam-ssim` to {colored['batchcam-ssim']}, the next class's prototype to {colored['permuted-ssim']}, a"

@@ -235,7 +235,7 @@ def answer(verdicts: Sequence[Verdict], *, of_all: bool = False) -> str:
     """In a word, what the verdicts on a question come to; see `HOW_TO_READ` and `Question.of_all`."""
     spoken = [verdict for verdict in verdicts if verdict not in SILENT]
     if not spoken:
-        return sentences.UNMEASURED if Verdict.NOT_JUDGED not in verdicts else "open"
+        return Verdict.NOT_MEASURED if Verdict.NOT_JUDGED not in verdicts else "open"
     decided = [verdict for verdict in spoken if verdict in DECIDED]
     if not decided:
         return "open"

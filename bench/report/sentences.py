@@ -8,10 +8,8 @@ import pandas as pd
 
 from bench.report.captions import KINDS
 from bench.report.claims.evidence import Setting
+from bench.report.claims.verdict import Verdict
 from bench.report.rendering import NONE, markdown_table
-
-#: The answer where there is no verdict.
-UNMEASURED = "not measured"
 
 
 class Sentence(NamedTuple):
@@ -119,7 +117,7 @@ def page(answer: Callable[[str, Collection[Setting]], str], pages: Mapping[str, 
     rows = []
     for one in SENTENCES:
         answers = {claim: answer(claim, one.settings) for claim in one.claims}
-        links = [] if set(answers.values()) == {UNMEASURED} else _links(one.sections, pages)
+        links = [] if set(answers.values()) == {Verdict.NOT_MEASURED} else _links(one.sections, pages)
         rows.append(
             {
                 "the paper says": one.says,

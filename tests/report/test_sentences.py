@@ -9,7 +9,8 @@ from bench.paper import FIGURES
 from bench.report.claims.catalogue import catalogue
 from bench.report.claims.evidence import Setting
 from bench.report.claims.rules import RULES
-from bench.report.sentences import SENTENCES, UNMEASURED, page
+from bench.report.claims.verdict import Verdict
+from bench.report.sentences import SENTENCES, page
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / f"results/{name}/README.md").read_text(encoding="utf-8") for name in ("paper", "quick")}
@@ -36,7 +37,7 @@ def test_the_code_that_a_sentence_names_is_there() -> None:
 
 
 def test_a_section_is_linked_on_the_first_page_that_has_it() -> None:
-    text = page(lambda claim, settings: "open" if claim == "accuracy improves" else UNMEASURED, PAGES)
+    text = page(lambda claim, settings: "open" if claim == "accuracy improves" else Verdict.NOT_MEASURED, PAGES)
     assert "accuracy improves: **open**" in text
     assert "accuracy is competitive: **not measured**" in text
     links = re.findall(r"\]\((\w+)/README.md#([^)]+)\)", text)
@@ -55,7 +56,7 @@ def test_a_figure_is_answered_over_the_settings_that_it_shows() -> None:
 
     def answer(claim: str, settings: Collection[Setting]) -> str:
         asked.setdefault(claim, settings)
-        return "yes" if Setting("mnist", "simple_cnn", 23) in settings else UNMEASURED
+        return "yes" if Setting("mnist", "simple_cnn", 23) in settings else Verdict.NOT_MEASURED
 
     lines = {cells[2].strip(): cells for cells in (line.split("|") for line in page(answer, PAGES).splitlines()[4:])}
     assert "**not measured**" in lines["figure 2"][3]
