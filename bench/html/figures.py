@@ -12,26 +12,6 @@ from bench.names import shown
 from bench.params import Params
 from bench.report.captions import KINDS
 
-#: Which kinds of figures answer a question. A kind is shown at the first that asks for it, and linked from the others.
-OF_QUESTION = {
-    "Do single maps look like their class?": ("overview", "reconstruction", "mean-maps"),
-    "Do class means look more like it than the best map that knows nothing?": ("reconstruction",),
-    "Do class means beat the best map that knows nothing by L1 and L2?": ("reconstruction",),
-    "Do maps lie on the object?": ("saliency",),
-    "Do maps lie on what the model needs?": ("saliency",),
-    "Do maps fit this image, and not its class alone?": ("saliency",),
-    "Are maps more coherent?": ("saliency",),
-    "Is accuracy kept?": ("effects", "accuracy"),
-    "Is accuracy gained?": ("accuracy", "path"),
-    "Do predictions rely less on a shortcut?": ("conditions", "epochs", "dose"),
-    "Do maps lie less on a shortcut?": ("examples", "saliency"),
-    "Is it the class in the target that does it?": ("contrasts",),
-    "Is it the map, and not any regulariser?": ("contrasts",),
-    "Is the overhead of a training step minimal?": ("timing-step", "timing-growth"),
-    "Is a forward pass with its map faster than one without?": ("timing-maps",),
-    "Is it faster than the loop over images?": ("timing-maps",),
-    "Do gains hold for all networks and resolutions?": ("effects",),
-}
 #: Kind → what it looks like, for those who cannot see it.
 _FORMS = {
     "effects": "Forest plot",

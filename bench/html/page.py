@@ -24,7 +24,7 @@ from bench.report.ledger import ORDER, Profile
 #: What the paper leaves open, and what was chosen; a page of the documentation.
 CHOICES = Path("docs", "choices.md")
 #: The tables of a profile in the order of the page; others come after them.
-_TABLES = ("paper", "reconstruction", "saliency", "methods", "sweep", "timing")
+_TABLES = ("headline", "grid", "reconstruction", "saliency", "methods", "sweep", "timing")
 _HERE = Path(__file__).parent
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.html.figures import OF_QUESTION, Figure, Kind, by_kind
+from bench.html.figures import Figure, Kind, by_kind
 from bench.html.forest import Panel, panels, unmeasured
 from bench.html.markup import slug
 from bench.report.ledger import Profile
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 def others(figures: Sequence[Figure]) -> list[Kind]:
     """The figures that no question asks for."""
-    asked = {kind for kinds in OF_QUESTION.values() for kind in kinds}
+    asked = {kind for question in QUESTIONS for kind in question.figures}
     return by_kind([figure for figure in figures if figure.kind not in asked])
 
 
@@ -36,7 +36,7 @@ def parts(profiles: Sequence[Profile], ledger: pd.DataFrame, figures: Sequence[F
     found, taken = list[Part](), set[Figure]()
     answers = dict(zip(ledger["question"], ledger["answer"], strict=True))
     for question in QUESTIONS:
-        mine = [figure for figure in figures if figure.kind in OF_QUESTION.get(question.question, ())]
+        mine = [figure for figure in figures if figure.kind in question.figures]
         found.append(
             Part(
                 question.question,

@@ -72,7 +72,9 @@ KINDS = (
         "reconstruction",
         "How near the maps come to the class",
         "A map is worth something where it beats every floor, which are maps that know nothing of the image: the"
-        " strongest is one for all images, sought for the metric. No map of the network's grid can pass the ceiling.",
+        " strongest is one for all images, sought for the metric. No single map of the network's grid can pass the"
+        " ceiling. A floor is drawn in full resolution and not on that grid, so a coarse grid can have a ceiling that"
+        " is worse than the floor.",
     ),
     Kind(
         "saliency",

@@ -51,7 +51,7 @@ def headline(cells: pd.DataFrame, picked: Mapping[Setting, Sequence[str]]) -> Ta
     notes = [
         "Mean ± half-width of the 95 % Student t interval over n seeds, on test images; SSIM of each image's map of its"
         " true label to its class's prototype. Of each kind of loss, the one that was picked on the validation split:"
-        f" {'; '.join(f'{losses} on {dataset}' for dataset, losses in chosen.items())}. All losses: tables/paper.md.",
+        f" {'; '.join(f'{losses} on {dataset}' for dataset, losses in chosen.items())}. All losses: tables/grid.md.",
         *problems(taken),
     ]
     return Table(

@@ -41,12 +41,12 @@ HOW_TO_READ = (
     " difference, of metrics of maps over the images that have both, in the first setting named: of the loss that"
     " validation picked there, or that stands beside the control, with its 95 % interval (two one-sided bounds where"
     " accuracy is kept), or where none was picked the mean of the six losses with the least and the greatest end of"
-    " theirs; ↑ and ↓ say which way is better. Of times it is the ratio, the median over the tests of the first"
-    " profile with the least and the greatest. Best control: the other target, or the regulariser without a map, that"
-    " gains most there, with its seeds where they are fewer. Least gain: the effect by the same metric in the setting"
-    " where it is worst, those of `quick` aside where a larger profile has some. Losses whose weights were tried have"
-    " the one that validation chose, each its own, or where none kept the accuracy the least; `quick` tried none. It"
-    " is too small to judge a loss by, and is asked only where no other can tell."
+    " theirs; ↑ and ↓ say which way is better. Of times it is the ratio, the median over the settings and losses of the"
+    " first profile with the least and the greatest. Best control: the other target, or the regulariser without a map,"
+    " that gains most there, with its seeds where they are fewer. Least gain: the effect by the same metric in the"
+    " setting where it is worst, those of `quick` aside where a larger profile has some. Losses whose weights were"
+    " tried have the one that validation chose, each its own, or where none kept the accuracy the least; `quick` tried"
+    " none. It is too small to judge a loss by, and is asked only where no other can tell."
 )
 #: The words of the table and of the plots; docs/glossary.md has more.
 WORDS = {
@@ -262,7 +262,7 @@ def _metrics() -> dict[str, str]:
 def _effect(rows: Sequence[Record], profile: Profile) -> Record:
     """The effect in the first setting, with the least and greatest of the six losses, or the picked one's interval.
 
-    Of ratios of times, the median over settings, with the least and the greatest.
+    Of ratios of times, the median over losses and settings, with the least and the greatest.
 
     Args:
         rows: those of one claim.
@@ -270,7 +270,8 @@ def _effect(rows: Sequence[Record], profile: Profile) -> Record:
     """
     metric = _metrics().get(rows[0]["claim"])
     if metric is None:
-        ratios = pd.Series([row["estimate"] for row in rows], dtype=float)
+        timed = having(profile.claims, claim=rows[0]["claim"])
+        ratios = timed.loc[timed["loss"].ne(ALL), "estimate"]
         return {"effect": ratios.median(), "low": ratios.min(), "high": ratios.max(), "control_effect": math.nan}
     found = {"metric": metric, "loss": _loss(rows[0]), "reference": rows[0]["reference"]}
     found |= {"effect": rows[0]["estimate"], "low": rows[0]["low"], "high": rows[0]["high"], "n": rows[0]["n"]}

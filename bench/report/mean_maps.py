@@ -107,18 +107,19 @@ def rows_of(
     measured: Measured, classes: Classes, backbone: str, losses: Sequence[str], *, with_accuracy: bool = False
 ) -> Rows:
     """A row of mean maps for each loss, resized as every map is; or the reason why there are none."""
-    rows, grids, seeds = [], [], 0
-    for loss in losses:
-        key = Cell(classes.dataset, backbone, loss, classes.resolution)
-        cell = having(measured.cells, **key._asdict())
+    keys = [Cell(classes.dataset, backbone, loss, classes.resolution) for loss in losses]
+    cells = [having(measured.cells, **key._asdict()) for key in keys]
+    rows, grids, seeds = [], [], max(map(len, cells), default=0)
+    for key, cell in zip(keys, cells, strict=True):
+        loss = key.loss
         maps = read_maps(measured.runs / key.name / "maps.safetensors", "class_means")
-        seeds = max(seeds, len(cell))
         (found, n), (accuracy, _) = means(cell, ["class_mean_ssim", "accuracy"])
         if n == 0 or maps is None:
             rows.append(Row(loss, absence(cell) or "missing"))
             continue
         grids.append(f"{maps.shape[-2]}×{maps.shape[-1]}")
-        short = "" if n == len(cell) else f"\nn = {n} of {len(cell)}"
+        short = f"\nn = {n}" if n < seeds else ""
+        short += f" of {len(cell)}" if n < len(cell) else ""
         mean = resize_maps(maps.float().mean(dim=0), classes.resolution)
         share = f", {100 * accuracy.mean:.1f} %" if with_accuracy else ""
         rows.append(Row(f"{loss}\nSSIM {found.mean:.2f}{share}{short}", mean))

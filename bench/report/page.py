@@ -39,7 +39,16 @@ from bench.report.claims.rules import RULES
 from bench.report.forest_figures import forest
 from bench.report.frames import groups, in_order, records
 from bench.report.rendering import Table, markdown, write
-from bench.report.results import SETTING, finished, read_bounds, read_cells, read_epochs, read_sweep, read_timing
+from bench.report.results import (
+    SETTING,
+    finished,
+    read_bounds,
+    read_cells,
+    read_epochs,
+    read_sweep,
+    read_timing,
+    read_trainings,
+)
 from bench.statistics import Numbers
 
 
@@ -84,8 +93,8 @@ class Results(NamedTuple):
 def report(params_path: Path) -> None:
     """Write tables/, figures/, claims.csv, claims.md and README.md into results/<profile>/, each whole or not at all.
 
-    Reads cells.csv, epochs.csv, bounds.csv, timing.csv and sweep.csv there, runs/<profile>/*/{maps,images}.safetensors
-    and data/<dataset>.safetensors.
+    Reads cells.csv, trainings.csv, epochs.csv, bounds.csv, timing.csv and sweep.csv there,
+    runs/<profile>/*/{maps,images}.safetensors and data/<dataset>.safetensors.
     Raises `BenchError` if one of the CSV files or a dataset is missing or damaged; a cell without results is shown as
     such. Where no cell has any yet, the page says so, and what was timed is shown all the same.
     """
@@ -93,6 +102,7 @@ def report(params_path: Path) -> None:
     cells = read_cells(profile.results / "cells.csv")
     bounds = read_bounds(profile.results / "bounds.csv")
     timing = read_timing(profile.results / "timing.csv")
+    trainings = read_trainings(profile.results / "trainings.csv")
     epochs, swept = read_epochs(profile.results / "epochs.csv"), read_sweep(profile.results / "sweep.csv")
     results = Results(profile, cells, epochs, bounds, timing, swept)
     made = list(_tables(results))
@@ -108,7 +118,8 @@ def report(params_path: Path) -> None:
                 save(name, figure)
                 names.append(name)
             method = {setting: losses[0] for setting, losses in _picked(results).items()}
-            verdicts = judge(Evidence(cells, bounds, timing, _by_image(results), RULES, method))
+            evidence = Evidence(cells, bounds, timing, _by_image(results), RULES, method, trainings)
+            verdicts = judge(evidence)
             for name, title, rows in effects.effects(verdicts, RULES):
                 save(name, forest(rows, title, "accuracy counts as kept down to this margin"))
                 names.append(name)

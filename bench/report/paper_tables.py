@@ -54,7 +54,7 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
         f"The paper's own numbers: {paper.NUMBERS}.",
         *problems(cells),
     ]
-    return Table("paper", summary(cells, [*ACCURACY, *COMPARISONS]), blocks, notes)
+    return Table("grid", summary(cells, [*ACCURACY, *COMPARISONS]), blocks, notes)
 
 
 def _texts(by_loss: Mapping[str, pd.DataFrame], metric: Metric, seeds: int) -> dict[str, str]:

@@ -257,12 +257,13 @@ def _problem(cell: pd.DataFrame) -> str:
 
 
 def problems(cells: pd.DataFrame) -> list[str]:
-    """A note for each cell that lacks some of its seeds."""
-    notes = []
+    """A note for the cells of each setting that lack some of their seeds for the same reason."""
+    losses: dict[tuple[str, str], list[str]] = {}
     for (dataset, backbone, resolution, loss), cell in by_cell(cells):
         if found := _problem(cell):
-            notes.append(f"{shown(dataset)}, {shown(backbone)}, {resolution} px, {loss}: {found}.")
-    return notes
+            setting = f"{shown(dataset)}, {shown(backbone)}, {resolution} px"
+            losses.setdefault((setting, found), []).append(loss)
+    return [f"{setting}, {', '.join(these)}: {found}." for (setting, found), these in losses.items()]
 
 
 def _number(found: Interval, metric: Metric) -> str:

@@ -16,7 +16,7 @@ from bench.names import METRICS
 from bench.params import load
 from bench.report import ledger as module
 from bench.report.claims.evidence import Setting
-from bench.report.claims.verdict import Verdict
+from bench.report.claims.verdict import ALL, Verdict
 from bench.report.collect import TRAININGS
 from bench.report.ledger import Profile, answer, ledger
 from bench.report.questions import QUESTIONS, Question
@@ -143,9 +143,9 @@ def test_readers_see_effects_in_the_metrics_unit_and_ratios_as_such(monkeypatch:
     assert "| 1, 0, 0 |" in " ".join(text.split())
     monkeypatch.setattr(module, "QUESTIONS", (KEPT._replace(claims=("overhead is minimal",)),))
     of_times = {"claim": "overhead is minimal"}
-    times = [
-        decided(CONTRADICTED, **of_times, estimate=ratio, resolution=px)
-        for ratio, px in ((1.9, 12), (1.354, 23), (1.02, 28))
+    times = [  # the range is that of single losses, which the row of all six hides
+        decided(CONTRADICTED, **of_times, estimate=ratio, loss=loss, decides=loss == ALL)
+        for ratio, loss in ((1.9, "batchcam-ssim"), (1.354, "prototype-l1"), (1.02, "prototype-l2"), (1.4, ALL))
     ]
     text = module.table(ledger([profile(*times)]))
     assert "| median × 1.35 (1.02 to 1.90) | – |" in " ".join(text.split())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 
@@ -97,3 +98,16 @@ def test_maps_of_a_cell_that_is_not_ok_are_not_shown(tmp_path: Path) -> None:
         assert found[1] == Row("none", "missing")
         assert (found[0] == row) if row else isinstance(found[0].maps, torch.Tensor)
         assert (grids, seeds) == (["3×3"] if row is None else [], 3)
+
+
+def test_a_row_of_fewer_seeds_than_the_others_says_how_many(tmp_path: Path) -> None:
+    cells = pd.concat([cells_of("ce"), cells_of("blob-ssim").iloc[:2], cells_of("rrr")])
+    cells.loc[cells["loss"].eq("rrr") & cells["seed"].gt(0), "status"] = "missing"
+    for loss in ("ce", "blob-ssim", "rrr"):
+        run = tmp_path / f"digits-resnet18-{loss}-23"
+        run.mkdir()
+        safetensors.torch.save_file({"class_means": torch.rand(3, 10, 3, 3)}, run / "maps.safetensors")
+    measured, classes = Measured(tmp_path, cells, bounds()), CLASSES._replace(dataset="digits")
+    found = rows_of(measured, classes, "resnet18", ["blob-ssim", "ce", "rrr"])
+    assert [row.label.split("\n")[2:] for row in found.rows] == [["n = 2"], [], ["n = 1 of 3"]]
+    assert found.seeds == 3

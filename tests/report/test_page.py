@@ -87,7 +87,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     page.report(tree / "params.yaml")
     results = next((tree / "results").iterdir())
     assert sorted(path.name for path in (results / "tables").iterdir()) == [
-        f"{table}.{ending}" for table in ("paper", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
+        f"{table}.{ending}" for table in ("grid", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
     ]
     plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
     kinds = ("saliency", "mean-maps", "effects")

@@ -102,7 +102,7 @@ def test_the_papers_own_numbers_are_said_to_be_unknown() -> None:
 
 def test_tidy_numbers_are_unrounded_fractions(tmp_path: Path) -> None:
     write(made(four_losses()), tmp_path)
-    tidy = pd.read_csv(tmp_path / "paper.csv")
+    tidy = pd.read_csv(tmp_path / "grid.csv")
     (row,) = tidy[(tidy["loss"] == "prototype-ssim") & (tidy["metric"] == "accuracy")].to_dict("records")
     assert row["backbone"] == "resnet18"
     assert row["mean"] == pytest.approx(0.93, abs=1e-12)

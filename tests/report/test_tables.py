@@ -37,6 +37,8 @@ def test_a_cell_without_results_says_why(cells: pd.DataFrame) -> None:
     failed = "digits, ResNet-18, 23 px, batchcam-l1: failed: 100 % of a_b & c is NaN at step {3} (seeds 0, 1, 2)."
     missing = "digits, ResNet-18, 23 px, batchcam-l2: missing (seeds 0, 1, 2)."
     assert reconstruction.notes[-2:] == [failed, missing]
+    alike = pd.concat([cells, cells[cells["loss"] == "batchcam-l2"].assign(loss="blob-ssim")])
+    assert tables.problems(alike)[-1] == missing.replace("l2:", "l2, blob-ssim:")
 
 
 def test_reconstruction_columns_hold_their_metrics(cells: pd.DataFrame) -> None:

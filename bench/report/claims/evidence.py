@@ -87,6 +87,7 @@ class Evidence:
             a dataset and resolution.
         rules: what was declared beforehand.
         picked: the loss of the family that the validation split picked, by setting; none where no weights were tried.
+        trainings: trainings.csv, from `read_trainings` there.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Evidence:
         images: Images,
         rules: Rules,
         picked: Mapping[Setting, str] | None = None,
+        trainings: pd.DataFrame | None = None,
     ) -> None:
         self.bounds, self.rules, self.picked = bounds, rules, picked or {}
         self._timing, self._images = timing, images
@@ -104,6 +106,8 @@ class Evidence:
         self._cells = {
             (Setting(*key[:3]), key[3]): cell.set_index("seed").to_dict() for key, cell in by_cell(finished(cells))
         }
+        known = () if trainings is None else by_cell(trainings.dropna(subset="device"))
+        self._devices = {(Setting(*key[:3]), key[3]): cell.set_index("seed")["device"].to_dict() for key, cell in known}
 
     def settings(self, where: Where) -> list[Setting]:
         """Where the profile has the baseline and some of the family.
@@ -161,6 +165,13 @@ class Evidence:
                 trainings = count(sum(map(len, by_loss)), "training")
                 found.append(f"{n} {_LEFT_OUT[column]} are left out, over {trainings}")
         return found
+
+    def unlike(self, setting: Setting, losses: Sequence[str]) -> list[str]:
+        """How many seeds were trained on one kind of device with a loss and on another with its reference."""
+        by_loss = [self._devices.get((setting, loss), {}) for loss in losses]
+        pairs = [{found[seed] for found in by_loss} for seed in set.intersection(*map(set, by_loss))]
+        apart = sum(len(kinds) > 1 for kinds in pairs)
+        return [f"{apart} of {count(len(pairs), 'pair')} trained on different kinds of processor"] if apart else []
 
     def untimed(self) -> list[str]:
         """The devices that have no timings, with the reason."""

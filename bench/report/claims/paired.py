@@ -47,18 +47,19 @@ def finding(evidence: Evidence, setting: Setting, loss: str, metric: Metric, que
 def _sample(evidence: Evidence, setting: Setting, loss: str, metric: Metric, reference: str | float) -> Sample:
     """Differences between the loss and the reference, by image where those are known."""
     involved = [loss, reference] if isinstance(reference, str) else [loss]
+    unlike = evidence.unlike(setting, involved)
     if found := evidence.by_image(setting, involved, metric.name):
         common = min(len(one) for one in found)
         by_image = found[0][:common] - (found[1][:common] if isinstance(reference, str) else reference)
         some = ~np.isnan(by_image).all(axis=1)
-        return Sample(np.nanmean(by_image[some], axis=1), by_image)
+        return Sample(np.nanmean(by_image[some], axis=1), by_image, unlike)
     by_loss = [evidence.by_seed(setting, one, metric.name) for one in involved]
     seeds = sorted(set().union(*by_loss))
     values = np.array([[of_loss.get(seed, math.nan) for seed in seeds] for of_loss in by_loss])
     differences = values[0] - (values[1] if isinstance(reference, str) else reference)
     without = int(np.isnan(differences).sum())
     notes = [f"{without} of {count(len(seeds), 'seed')} without a pair of values"] if without else []
-    notes += evidence.left_out(setting, involved, metric.name)
+    notes += [*evidence.left_out(setting, involved, metric.name), *unlike]
     return Sample(differences[~np.isnan(differences)], None, notes)
 
 

@@ -32,18 +32,20 @@ def notes(rules: Rules) -> list[str]:
         " a control: the 90 % interval lies within the margin that is declared for the metric: two one-sided"
         " tests at 5 % (TOST). Inconclusive: everything else, also where a part of it has no results. Not judged: fewer"
         f" than {rules.least_seeds} seeds. Not measured: no results at all. Seeds are paired: same initialisation,"
-        " order and split.",
+        " order and split. On another kind of processor the bits differ, so pairs across two kinds are looser; they are"
+        " counted beside the verdict.",
         "Overall, a claim is supported, contradicted or equivalent if it is that in every setting that is judged;"
         " otherwise inconclusive. That gains hold everywhere is contradicted by one counterexample. A setting errs on"
-        " one side with 2.5 %, in non-inferiority with 5 %, and there is no correction across settings.",
+        " one side with 2.5 %, in non-inferiority with 5 %, the method somewhat more often (docs/error-rates.md), and"
+        " there is no correction across settings.",
         "Where cross-entropy itself hardly relies on a cue"
         f" (less than {100 * rules.least_reliance:g} points), nothing is said of predictions that follow it.",
         "Per-image metrics, accuracies and flips among them, have a bootstrap interval over seeds and images. In"
         " simulation it covered 76, 86 and 90 % with 3, 6 and 10 seeds where seeds alone differ, so a verdict also"
         " needs the t test of the seeds.",
-        "p is that of a loss or control after Holm, on the side on which it lies; ratios of times have an interval"
-        " alone. The sign-flip test asks"
-        " nothing of the distribution but symmetry; it is one-sided where the test is.",
+        "p is that of a loss after Holm over the six, of a control after Holm over all controls of the setting, on the"
+        " side on which it lies; ratios of times have an interval alone. The sign-flip test asks nothing of the"
+        " distribution but symmetry; it is one-sided where the test is.",
     ]
 
 

@@ -110,10 +110,11 @@ def judged(
     floors: pd.DataFrame | None = None,
     rules: Rules = DECLARED,
     picked: Mapping[Setting, str] | None = None,
+    trainings: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The claims on these results."""
-    timings = timing() if timings is None else timings
-    return judge(Evidence(cells, bounds() if floors is None else floors, timings, images or {}, rules, picked))
+    timings, floors = timing() if timings is None else timings, bounds() if floors is None else floors
+    return judge(Evidence(cells, floors, timings, images or {}, rules, picked, trainings))
 
 
 def row(frame: pd.DataFrame, claim: str, loss: str = ALL, **where: Any) -> Any:

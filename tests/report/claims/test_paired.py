@@ -13,6 +13,7 @@ from bench.statistics import Numbers, bootstrap_interval, holm, non_inferiority,
 from tests.report.claims.synthetic import (
     ACCURACY,
     BASE,
+    BEYOND,
     CLEAN,
     COHERENT,
     COMPETITIVE,
@@ -238,6 +239,19 @@ def test_what_means_of_maps_leave_out_is_counted() -> None:
     assert row(found, SPECIFIC, "batchcam-l1")["reason"].startswith(left_out)
     assert "left out" not in row(found, SPECIFIC, "batchcam-l2")["reason"]
     assert "left out" not in row(found, ACCURACY)["reason"]
+
+
+def test_pairs_across_two_kinds_of_processor_are_counted() -> None:
+    made = results("up", "up", seeds=3)
+    trained = made.assign(device="CPU, AVX2")
+    trained.loc[trained["loss"].eq("ce") & trained["seed"].gt(0), "device"] = "CPU, AVX512"
+    trained.loc[trained["loss"].eq("batchcam-l2"), "device"] = math.nan  # not told
+    found, beyond = judged(made, trainings=trained), f"{BEYOND} blob-ssim: accuracy"
+    assert row(found, ACCURACY, "batchcam-l1")["reason"].count("2 of 3 pairs trained on different kinds of proc") == 1
+    for claim, loss in ((ACCURACY, "batchcam-l2"), (FLOORS, "batchcam-l1"), (beyond, "prototype-ssim − blob-ssim")):
+        assert "kinds of processor" not in row(found, claim, loss)["reason"]
+    same = judged(made, trainings=trained.assign(device="CPU, AVX2"))
+    assert not same["reason"].str.contains("kinds of processor").any()
 
 
 # Images
