@@ -19,7 +19,7 @@ from bench.cell.data import PARTS
 from bench.errors import BenchError
 from bench.names import METRICS
 from bench.report import figures, page
-from bench.report.collect import EPOCHS
+from bench.report.collect import EPOCHS, TRAININGS
 from bench.report.results import means
 from bench.report.timing_rows import COLUMNS
 from tests.report.collected import bounds, cells_of, swept
@@ -52,6 +52,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pd.DataFrame(columns=COLUMNS).to_csv(results / "timing.csv", index=False)
     swept().iloc[:0].to_csv(results / "sweep.csv", index=False)
     pd.DataFrame(columns=EPOCHS).to_csv(results / "epochs.csv", index=False)
+    devices = np.where(cells["loss"] == "ce", "CPU, AVX2", "CPU, AVX512")
+    cells.assign(device=devices).reindex(columns=TRAININGS).to_csv(results / "trainings.csv", index=False)
     for loss in LOSSES:
         run = tmp_path / "runs" / content["profile"] / f"digits-resnet18-{loss}-23"
         run.mkdir(parents=True)
@@ -96,11 +98,13 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     verdicts = pd.read_csv(results / "claims.csv")
     improves = verdicts[(verdicts["claim"] == "accuracy improves") & (verdicts["dataset"] == "digits")]
     assert improves["backbone"].unique().tolist() == ["resnet18"]
+    apart = improves.set_index("loss")["reason"].str.contains("3 of 3 pairs trained on different kinds of processor")
+    assert apart[apart].index.tolist() == ["prototype-ssim", "batchcam-ssim"]
     assert "## Accuracy improves (v1)" in (results / "claims.md").read_text("utf-8")
     assert "[claims.md](claims.md)" in text
     for name in drawn:
         assert f"(figures/{name}.png)" in text
-    assert (results / "tables" / "paper.md").read_text("utf-8").rstrip() in text
+    assert (results / "tables" / "grid.md").read_text("utf-8").rstrip() in text
     assert not list(results.glob(".*"))
 
     figure = drawn["mean-maps-digits-resnet18-23"]
