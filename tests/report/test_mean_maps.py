@@ -69,6 +69,17 @@ def test_blocks_are_named() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["SimpleCNN", "failed", "ResNet-18"]
 
 
+def test_a_long_name_of_a_class_is_no_wider_than_its_maps() -> None:
+    with style():
+        ten = CLASSES._replace(names=CLASSES.names * 5, prototypes=PROTOTYPES.repeat(5, 1, 1))
+        figure = drawn(ten, [], "", "", side=0.56)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        widths = [label.get_window_extent().width for label in axes.get_xticklabels()]
+        pixel = axes.get_window_extent().width / pixels(axes.images[0]).shape[1]
+    assert max(widths) <= 23 * pixel
+
+
 def test_losses_stand_by_group_and_a_group_of_one_has_no_name() -> None:
     rows = {loss: Row(loss, "missing") for loss in ("hint", "noise-ssim", "ce", "blob-ssim")}
     controls = ("controls", [rows["blob-ssim"], rows["noise-ssim"]])
