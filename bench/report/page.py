@@ -144,7 +144,7 @@ def _tables(results: Results) -> Iterator[Table]:
     """All tables of the profile; those of what was not measured are left out."""
     if results.trained:
         compared = results.begun[_beside_the_papers(results.begun)]
-        headline = headlines.headline(compared, _picked(results))
+        headline = headlines.headline(compared, _picked(results), results.profile)
         if headline is not None:
             yield headline
         if len(compared):

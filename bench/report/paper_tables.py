@@ -35,7 +35,7 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
             row = {"dataset": shown(dataset), "backbone": shown(backbone), "px": str(resolution), "n": str(seeds)}
             row |= _texts(by_loss, metric, seeds)
             if metric.name == "accuracy":
-                row |= _range(dataset, backbone)
+                row |= {"usual": usual(dataset, backbone)} if (dataset, backbone) in paper.USUAL else {}
             else:
                 row |= _between(having(bounds, dataset=dataset, resolution=resolution), backbone, metric)
             rows.append(row)
@@ -108,11 +108,10 @@ def _in_columns(rows: Sequence[dict[str, str]], losses: Sequence[str]) -> pd.Dat
     return frame[[*first, *losses, *last]]
 
 
-def _range(dataset: str, backbone: str) -> dict[str, str]:
-    if (dataset, backbone) not in paper.USUAL:
-        return {}
-    low, high = paper.USUAL[dataset, backbone]
-    return {"usual": f"{low:g} to {high:g}"}
+def usual(dataset: str, backbone: str) -> str:
+    """The accuracy that a network usually reaches, in %; "–" where that is not known."""
+    low, high = paper.USUAL.get((dataset, backbone), (math.nan, math.nan))
+    return NONE if math.isnan(low) else f"{low:g} to {high:g}"
 
 
 def _usual(cells: pd.DataFrame, profile: Params) -> list[str]:
