@@ -52,7 +52,8 @@ def render(profiles: Sequence[Profile], root: Path = Path()) -> str:
     """The page's text; see `write`."""
     known = sorted(profiles, key=lambda p: ORDER.index(p.params.profile) if p.params.profile in ORDER else len(ORDER))
     frame = ledger.ledger(known)
-    drawn = [figure for profile in known for figure in figures.found(profile.params, root)]
+    made = [figure for profile in known for figure in figures.found(profile.params, root)]
+    drawn = figures.chosen(made)
     asked = parts(known, frame, drawn)
     table = ledger.table(frame)
     for part in asked:
@@ -69,6 +70,7 @@ def render(profiles: Sequence[Profile], root: Path = Path()) -> str:
         choices=html(_body((root / CHOICES).read_text("utf-8")), label="Choices", depth=1, sortable=False),
         history=inline(history(ledger.trainings_of(known))),
         how_to_read=html("\n\n".join(captions.section([figure.name for figure in drawn])[1:2])),
+        elsewhere=sorted({figure.profile for figure in made} - {figure.profile for figure in drawn}),
         lacking=gaps.lacking(known),
         ledger=html(table, label="The ledger", sortable=False),
         others=others(drawn),

@@ -154,15 +154,32 @@ def test_what_cannot_be_read_is_one_sentence_and_leaves_no_page(small: Path) -> 
 def test_figures_that_are_too_large_lose_colors_first(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (profile,) = read(small)
     found = figures.found(profile.params, small)
-    Image.effect_noise((300, 300), 90).convert("RGB").save(found[0].path)
-    whole = figures.embedded(found)
-    for share in (1, 2):
-        monkeypatch.setattr(figures, "BUDGET", sum(map(len, whole.values())) / share)
+    Image.merge("RGB", [Image.effect_noise((200, 200), 90) for _ in "RGB"]).save(found[0].path)
+    levels, sizes = figures.LEVELS, list[int]()
+    for level in levels:
+        monkeypatch.setattr(figures, "LEVELS", [level])
         made = figures.embedded(found)
-        colors = decoded(made[found[0]]).getcolors()
-        assert colors is not None
-        assert len(colors) == 256 if share == 1 else len(colors) <= 64
-        assert made.keys() == whole.keys()
+        assert made.keys() == set(found)
+        colors = decoded(made[found[0]]).getcolors(maxcolors=300)
+        assert (colors is None) if level[0] is None else (colors is not None and len(colors) <= level[0])
+        sizes.append(sum(map(len, made.values())))
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)
+    monkeypatch.setattr(figures, "LEVELS", levels)
+    for size in sizes:  # the first that fits is taken
+        monkeypatch.setattr(figures, "BUDGET", size)
+        assert sum(map(len, figures.embedded(found).values())) == size
+    monkeypatch.setattr(figures, "BUDGET", 1000)
+    with pytest.raises(BenchError, match=r"report\.html cannot be made: its 4 figures take more than 1,000 bytes"):
+        page.write([profile], small / "results/report.html", small)
+
+
+def test_of_the_profile_that_the_ledger_rarely_hears_figures_are_shown_that_no_other_has(small: Path) -> None:
+    (profile,) = read(small)
+    quick = figures.found(profile.params, small)
+    assert figures.chosen(quick) == quick
+    one = quick[0]._replace(profile="evidence")
+    assert figures.chosen([one, *quick]) == [one, *(figure for figure in quick if figure.kind != one.kind)]
 
 
 def test_every_question_has_its_figures_and_every_kind_its_question() -> None:
