@@ -286,15 +286,15 @@ def test_one_command_makes_every_result_and_repeating_it_runs_nothing(project: P
     expected |= {"claims.md", "timing-cpu.json", "README.md"}
     expected |= {"notebooks/maps.ipynb"}
     expected |= {f"metrics/digits-simple_cnn-12/{loss}.json" for loss in ("ce", "prototype-ssim")}
-    tables = ("grid", "reconstruction", "saliency", "methods", "sweep", "timing")
+    tables = ("losses", "reconstruction", "saliency", "methods", "sweep", "timing")
     expected |= {f"tables/{name}.{form}" for name in tables for form in ("csv", "md", "tex")}
     expected |= {f"figures/timing-{kind}-cpu.png" for kind in ("maps", "step")}
     expected |= {f"figures/mean-maps-digits-simple_cnn-12.{form}" for form in ("png", "pdf")}
     expected |= {f"figures/{name}-simple_cnn-12.png" for name in ("saliency-decoy_digits", "path-digits")}
     assert expected <= made
-    for name in ("README.md", "tables/grid.md", "tables/reconstruction.md"):
+    for name in ("README.md", "tables/losses.md", "tables/reconstruction.md"):
         text = (results / name).read_text()
-        assert "ssim" in text.lower() or name == "tables/grid.md"
+        assert "ssim" in text.lower() or name == "tables/losses.md"
         for word in ("missing", "failed", "stale", "unreadable"):
             assert word not in text, name
     assert changed() == set()

@@ -24,7 +24,7 @@ from bench.report.ledger import ORDER, Profile
 #: What the paper leaves open, and what was chosen; a page of the documentation.
 CHOICES = Path("docs", "choices.md")
 #: The tables of a profile in the order of the page; others come after them.
-_TABLES = ("headline", "grid", "reconstruction", "saliency", "methods", "sweep", "timing")
+_TABLES = ("headline", "losses", "reconstruction", "saliency", "methods", "sweep", "timing")
 _HERE = Path(__file__).parent
 
 
@@ -70,7 +70,7 @@ def render(profiles: Sequence[Profile], root: Path = Path()) -> str:
         choices=html(_body((root / CHOICES).read_text("utf-8")), label="Choices", depth=1, sortable=False),
         history=inline(history(ledger.trainings_of(known))),
         how_to_read=html("\n\n".join(captions.section([figure.name for figure in drawn])[1:2])),
-        elsewhere=sorted({figure.profile for figure in made} - {figure.profile for figure in drawn}),
+        elsewhere=sorted({figure.profile for figure in made if figure not in drawn}),
         lacking=gaps.lacking(known),
         ledger=html(table, label="The ledger", sortable=False),
         others=others(drawn),

@@ -27,8 +27,8 @@ KINDS = (
         "Does it work, and at what price? A line is a loss, its square the difference to `ce` with its interval; the"
         " arrow at each axis is the better direction. A loss is competitive in accuracy where its interval stays"
         " right of the band's left edge; there, each end is a one-sided 95 % bound. `the method` is"
-        " the loss that the validation split picked. A loss can be undecided though its interval leaves 0 out: p is"
-        " corrected over the six (Holm).",
+        " the loss that the validation split picked, here or in `evidence`. A loss can be undecided though its interval"
+        " leaves 0 out: p is corrected over the six (Holm).",
     ),
     Kind(
         "contrasts",

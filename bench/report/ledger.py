@@ -25,7 +25,7 @@ from bench.report.claims.verdict import ALL, DECIDED, SILENT, Verdict
 from bench.report.frames import Record, groups, having, records
 from bench.report.history import history
 from bench.report.questions import QUESTIONS, Question
-from bench.report.rendering import NONE, markdown_table
+from bench.report.rendering import NONE, amount, markdown_table
 from bench.report.results import SETTING, finished, read_cells, read_trainings
 
 COLUMNS = [
@@ -39,14 +39,15 @@ HOW_TO_READ = (
     " image: one that does as well, within the margin of equivalence, or better is a no, and stands first; a yes needs"
     " all of them. The effect is a loss's metric against that of what it is held against, means over seeds, and their"
     " difference, of metrics of maps over the images that have both, in the first setting named: of the loss that"
-    " validation picked there, or that stands beside the control, with its 95 % interval (two one-sided bounds where"
-    " accuracy is kept), or where none was picked the mean of the six losses with the least and the greatest end of"
-    " theirs; ↑ and ↓ say which way is better. Of times it is the ratio, the median over the settings and losses of the"
-    " first profile with the least and the greatest. Best control: the other target, or the regulariser without a map,"
-    " that gains most there, with its seeds where they are fewer. Least gain: the effect by the same metric in the"
-    " setting where it is worst, those of `quick` aside where a larger profile has some. Losses whose weights were"
-    " tried have the one that validation chose, each its own, or where none kept the accuracy the least; `quick` tried"
-    " none. It is too small to judge a loss by, and is asked only where no other can tell."
+    " validation picked, there or in `evidence`, or that stands beside the control, with its 95 % interval (two"
+    " one-sided bounds where accuracy is kept), or where none was picked the mean of the six losses with the least and"
+    " the greatest end of theirs; ↑ and ↓ say which way is better. Of times it is the ratio, the median over the"
+    " settings and losses of the first profile with the least and the greatest. Best control: the other target, or the"
+    " regulariser without a map, that gains most there, with its seeds where they are fewer. Least gain: the effect by"
+    " the same metric in the setting where it is worst, those of `quick` aside where a larger profile has some. Losses"
+    " have the weight that validation chose, each its own, or where none kept the accuracy the least, in `reduced`"
+    " those of `evidence`; `quick` tried none. It is too small to judge a loss by, and is asked only where no other"
+    " can tell."
 )
 #: The words of the table and of the plots; docs/glossary.md has more.
 WORDS = {
@@ -341,9 +342,7 @@ def _where(profile: Profile, row: Record) -> str:
     training = profile.params.training.get(row["backbone"], {}).get(f"px{row['resolution']}")
     parts = [_place(row)]
     if isinstance(row["dataset"], str) and training is not None:
-        images = "all" if training.train_images is None else f"{training.train_images:,}"
-        parts += [f"{images} images", f"{training.epochs} epoch{'s' if training.epochs > 1 else ''}"]
-        parts.append("" if pd.isna(row["n"]) else f"{row['n']} seeds")
+        parts += [*amount(training), "" if pd.isna(row["n"]) else f"{row['n']} seeds"]
     return f"{profile.params.profile}: {' × '.join(part for part in parts if part)}"
 
 

@@ -20,7 +20,7 @@ from bench.names import shown
 from bench.params import Cell
 from bench.report.frames import having, in_order, records
 from bench.report.mosaic import Block, Row, blocks_by_group, mosaic
-from bench.report.rendering import count
+from bench.report.rendering import count, decimals
 from bench.report.results import absence, has_grid, means
 
 #: The losses of the overview; the last shows each class the prototype of the next one.
@@ -88,7 +88,7 @@ def overview(measured: Measured, classes: Classes, backbones: Sequence[str]) -> 
     note = (
         "Test images, maps of the true label. SSIM: of the mean map of a class to its prototype, mean over classes\n"
         "and seeds; then the accuracy. permuted-ssim guides each map towards the prototype of the next class.\n"
-        f"Number of seeds: {seeds}."
+        f"Number of seeds, unless a row says otherwise: {seeds}."
     )
     return drawn(classes, [(name, rows.rows) for name, rows in found.items()], title, note, side=0.56)
 
@@ -122,7 +122,7 @@ def rows_of(
         short += f" of {len(cell)}" if n < len(cell) else ""
         mean = resize_maps(maps.float().mean(dim=0), classes.resolution)
         share = f", {100 * accuracy.mean:.1f} %" if with_accuracy else ""
-        rows.append(Row(f"{loss}\nSSIM {found.mean:.2f}{share}{short}", mean))
+        rows.append(Row(f"{loss}\nSSIM {decimals(found.mean, 2)}{share}{short}", mean))
     return Rows(rows, list(dict.fromkeys(grids)), seeds)
 
 

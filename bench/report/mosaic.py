@@ -16,8 +16,8 @@ from bench.report.drawing import GROUPS, by_group
 COLOURS = "magma"
 _SCALE = 1.75  # inches for the scale and the blocks' names
 _LETTER = 5.4  # points, of a label
-_SIZE = 9  # points, of a heading's letters, where the longest fits above its column
-_WIDTH = 0.45  # of a letter, in sizes
+_HEADING = 9  # points, the size of a heading where the longest fits above its column
+_LETTER_WIDTH = 0.45  # mean width of a letter ÷ its size
 _GAP, _BLOCK_GAP = 0.06, 0.2  # between two maps, and further between two blocks of rows, in widths of a map
 
 
@@ -65,7 +65,7 @@ def mosaic(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     places = _drawn(axes, blocks, columns, px)
-    axes.tick_params(axis="x", labelsize=min(_SIZE, 72 * side / _WIDTH / max(map(len, columns))))
+    axes.tick_params(axis="x", labelsize=min(_HEADING, 72 * side / _LETTER_WIDTH / max(map(len, columns))))
     figure.suptitle(title)
     mappable = ScalarMappable(cmap=COLOURS)
     mappable.set_clim(0, 1)

@@ -23,7 +23,7 @@ from bench.report import (
     captions,
     figures,
     headlines,
-    paper_tables,
+    loss_tables,
     path_figures,
     shortcut_figures,
     tables,
@@ -144,11 +144,11 @@ def _tables(results: Results) -> Iterator[Table]:
     """All tables of the profile; those of what was not measured are left out."""
     if results.trained:
         compared = results.begun[_beside_the_papers(results.begun)]
-        headline = headlines.headline(compared, _picked(results), results.profile)
+        headline = headlines.headline(compared, results.bounds, _picked(results), results.profile)
         if headline is not None:
             yield headline
         if len(compared):
-            yield paper_tables.compared(compared, results.bounds, results.profile)
+            yield loss_tables.compared(compared, results.bounds, results.profile)
         bounded = results.begun["dataset"].isin(set(results.bounds["dataset"]))
         if bounded.any():
             yield tables.reconstruction(results.begun[bounded], results.bounds)

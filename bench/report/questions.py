@@ -25,7 +25,7 @@ def _gains_more_than(*, mapless: bool) -> tuple[str, ...]:
 
 QUESTIONS = (
     Question(
-        "Do single maps look like their class?",
+        "Do single maps look more like their class than those of `ce`?",
         ("reconstruction improves in SSIM",),
         "a larger grid of the map, or another distance",
         ("overview", "reconstruction", "mean-maps"),

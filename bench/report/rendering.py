@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.params import Training
+
 #: Where a table has no number.
 NONE = "–"
 #: Columns of words; all others are of numbers.
 _WORDS = (
-    *("dataset", "backbone", "loss", "read at"),
+    *("dataset", "backbone", "loss", "read at", "trained on"),
     *("claim", "source", "settings", "tested", "by loss", "verdict", "reason"),
     *("question", "answer", "where", "what would change it", "the paper says", "artefact", "instead"),
 )
@@ -109,3 +111,14 @@ def _escape(text: str) -> str:
 def count(n: int, noun: str) -> str:
     """1 seed, 2 seeds."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def decimals(value: float, digits: int) -> str:
+    """−0.02, with a minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def amount(training: Training) -> tuple[str, str]:
+    """How much a setting is trained: 4,000 images, 1 epoch."""
+    images = "all" if training.train_images is None else f"{training.train_images:,}"
+    return f"{images} images", count(training.epochs, "epoch")

@@ -33,7 +33,7 @@ SENTENCES = (
         "accuracy and reconstruction improve at once",
         "v1, abstract",
         ("accuracy improves", *(f"reconstruction improves in {name}" for name in ("L1", "L2", "SSIM"))),
-        sections=("Grid", _FIGURES["effects"]),
+        sections=("Losses", _FIGURES["effects"]),
     ),
     Sentence("training takes less time", "v1, abstract", ("training time falls",), sections=_TIMES),
     Sentence(
@@ -46,7 +46,7 @@ SENTENCES = (
         "accuracy is competitive",
         "v2, abstract",
         ("accuracy is competitive",),
-        sections=("Grid", _FIGURES["accuracy"]),
+        sections=("Losses", _FIGURES["accuracy"]),
     ),
     Sentence("the overhead is minimal", "v2, abstract", ("overhead is minimal",), sections=_TIMES),
     Sentence(

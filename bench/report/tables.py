@@ -13,7 +13,7 @@ from bench import paper
 from bench.names import COMPARISONS, METRICS, Metric, has_cue, shown
 from bench.params import Params
 from bench.report.frames import groups, having, in_order, records
-from bench.report.rendering import NONE, Block, Table
+from bench.report.rendering import NONE, Block, Table, decimals
 from bench.report.results import (
     CELL,
     SETTING,
@@ -273,7 +273,7 @@ def _number(found: Interval, metric: Metric) -> str:
 
 
 def _rounded(value: float, metric: Metric) -> str:
-    return f"{value * metric.factor:.{metric.decimals}f}"
+    return decimals(value * metric.factor, metric.decimals)
 
 
 def _count(n: int, seeds: int) -> str:

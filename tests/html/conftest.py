@@ -45,7 +45,7 @@ def repository(tmp_path: Path) -> Path:
     few = cells["backbone"].isin(["simple_cnn", "resnet18"]) & (cells["resolution"] == 20)
     cells[few].to_csv(results / "cells.csv", index=False)
     shutil.copyfile(ROOT / "results/quick/trainings.csv", results / "trainings.csv")
-    (results / "tables/grid.md").write_text("**Accuracy, %**\n\n| loss | px |\n|---|---|\n| ce | 97.2 ± 0.3 |\n")
+    (results / "tables/losses.md").write_text("**Accuracy, %**\n\n| loss | px |\n|---|---|\n| ce | 97.2 ± 0.3 |\n")
     (results / "figures").mkdir()
     names = ("effects-digits-simple_cnn-20", "effects-digits-resnet18-20", "overview-digits-20", "novel")
     for number, name in enumerate(names):

@@ -107,7 +107,7 @@ def test_it_says_what_is_missing(small: Path) -> None:
     seeds = (cells["loss"] == "ce") & (cells["backbone"] == "resnet18") & (cells["resolution"] == 20)
     cells.loc[seeds, "status"] = "failed: out of memory"
     cells.to_csv(small / "results/quick/cells.csv", index=False)
-    for name in ("tables/grid.md", "timing-cpu.json"):
+    for name in ("tables/losses.md", "timing-cpu.json"):
         (small / "results/quick" / name).unlink()
     text = rendered(small).text
     assert re.search(r"Profiles without results: evidence: \d+ cells to run", text)
@@ -125,7 +125,7 @@ def test_nothing_from_data_is_html(small: Path) -> None:
     cells = pd.read_csv(small / "results/quick/cells.csv", dtype={"status": str})
     cells.loc[:2, "status"] = f"failed: {bad}"
     cells.to_csv(small / "results/quick/cells.csv", index=False)
-    for name in ("results/quick/tables/grid.md", "docs/choices.md"):
+    for name in ("results/quick/tables/losses.md", "docs/choices.md"):
         path = small / name
         path.write_text(
             path.read_text() + f"\n\n**{bad}**\n\n| {bad} |\n|---|\n| 1 {bad} |\n\n[{bad}](javascript:alert)\n"
@@ -178,8 +178,24 @@ def test_of_the_profile_that_the_ledger_rarely_hears_figures_are_shown_that_no_o
     (profile,) = read(small)
     quick = figures.found(profile.params, small)
     assert figures.chosen(quick) == quick
-    one = quick[0]._replace(profile="evidence")
+    one, times = quick[0]._replace(profile="evidence"), quick[0]._replace(profile="paper", kind="timing-maps")
     assert figures.chosen([one, *quick]) == [one, *(figure for figure in quick if figure.kind != one.kind)]
+    mine = times._replace(profile="quick")
+    assert figures.chosen([times, mine]) == [times, mine]  # of another version, or on another machine
+
+
+@pytest.mark.parametrize("kinds", [1, 3])  # all but two of its kinds are elsewhere, or all
+def test_the_page_says_where_the_figures_are_that_it_leaves_out(
+    kinds: int, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (profile,) = read(small)
+    quick = figures.found(profile.params, small)
+    sentence = "More figures of quick, of kinds that others have here, are in results/quick/README.md."
+    assert sentence not in rendered(small).text
+    names = list(dict.fromkeys(figure.kind for figure in quick))[:kinds]
+    others = [next(f for f in quick if f.kind == kind)._replace(profile="evidence") for kind in names]
+    monkeypatch.setattr(figures, "found", lambda params, root: [*others, *quick])
+    assert sentence in rendered(small).text
 
 
 def test_every_question_has_its_figures_and_every_kind_its_question() -> None:

@@ -89,7 +89,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     page.report(tree / "params.yaml")
     results = next((tree / "results").iterdir())
     assert sorted(path.name for path in (results / "tables").iterdir()) == [
-        f"{table}.{ending}" for table in ("grid", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
+        f"{table}.{ending}" for table in ("losses", "reconstruction", "saliency") for ending in ("csv", "md", "tex")
     ]
     plots = {f"{kind}-digits" for kind in ("accuracy", "reconstruction")}
     kinds = ("saliency", "mean-maps", "effects")
@@ -104,7 +104,7 @@ def test_report_writes_everything_and_shows_the_mean_over_seeds(tree: Path, monk
     assert "[claims.md](claims.md)" in text
     for name in drawn:
         assert f"(figures/{name}.png)" in text
-    assert (results / "tables" / "grid.md").read_text("utf-8").rstrip() in text
+    assert (results / "tables" / "losses.md").read_text("utf-8").rstrip() in text
     assert not list(results.glob(".*"))
 
     figure = drawn["mean-maps-digits-resnet18-23"]

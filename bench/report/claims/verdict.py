@@ -26,8 +26,8 @@ def notes(rules: Rules) -> list[str]:
         f"A setting is one dataset × backbone × resolution. {', '.join(rules.family)} are alternatives: each is judged"
         " by itself, with p-values corrected over the six (Holm). `all six` is their intersection: supported or"
         " contradicted where every one of them is. `the method` is the one of them that maps best on the validation"
-        " split, by its SSIM, at the weight picked there; it is tested once. Where a profile tried weights, the verdict"
-        " of a setting is that of the method, elsewhere that of all six.",
+        " split, by its SSIM, at the weight picked there; it is tested once. Where a profile tried weights, or"
+        " names what another has picked, the verdict of a setting is that of the method, elsewhere that of all six.",
         "Supported or contradicted: the whole 95 % interval lies on that side, and p ≤ .05 agrees. Equivalent, against"
         " a control: the 90 % interval lies within the margin that is declared for the metric: two one-sided"
         " tests at 5 % (TOST). Inconclusive: everything else, also where a part of it has no results. Not judged: fewer"
@@ -36,8 +36,8 @@ def notes(rules: Rules) -> list[str]:
         " counted beside the verdict.",
         "Overall, a claim is supported, contradicted or equivalent if it is that in every setting that is judged;"
         " otherwise inconclusive. That gains hold everywhere is contradicted by one counterexample. A setting errs on"
-        " one side with 2.5 %, in non-inferiority with 5 %, the method somewhat more often (docs/error-rates.md), and"
-        " there is no correction across settings.",
+        " one side with 2.5 %, in non-inferiority with 5 %, and there is no correction across settings. A gain of the"
+        " method errs somewhat more often where the same seeds picked it (docs/error-rates.md).",
         "Where cross-entropy itself hardly relies on a cue"
         f" (less than {100 * rules.least_reliance:g} points), nothing is said of predictions that follow it.",
         "Per-image metrics, accuracies and flips among them, have a bootstrap interval over seeds and images. In"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.params import load
-from bench.report.paper_tables import compared
+from bench.report.loss_tables import compared
 from bench.report.rendering import Table, latex, markdown, write
 from tests.report.collected import HALF, bounds, four_losses, rows
 
@@ -84,15 +84,15 @@ def test_a_baseline_outside_its_usual_range_is_named_with_what_it_was_trained_on
     low, good = shifted("ce", 0, **where), shifted("ce", 0.06, **where)
     at_its_end = shifted("ce", 0.0674, **where)  # 99.74 is 99.7
     table = made(low)
-    assert table.blocks[0].cells.iloc[0]["usual"] == "97.9 to 99.7"
-    (note,) = [note for note in table.notes if note.startswith("Usual")]
+    assert table.blocks[0].cells.iloc[0]["usual for ce"] == "97.9 to 99.7"
+    (note,) = [note for note in table.notes if note.startswith("Usual for ce")]
     settings = PROFILE.trained("resnet18", 23)
     trained = f"{settings.train_images:,} images, {settings.epochs} epoch"
     assert f"Outside it: MNIST, ResNet-18, 23 px (93.0; {trained}" in note
-    (note,) = [note for note in made(good).notes if note.startswith("Usual")]
+    (note,) = [note for note in made(good).notes if note.startswith("Usual for ce")]
     assert note.endswith("None lies outside it.")
     assert markdown(made(at_its_end)).count("None lies outside it.") == 1
-    assert not any(note.startswith("Usual") for note in made(four_losses()).notes)
+    assert not any(note.startswith("Usual for ce") for note in made(four_losses()).notes)
 
 
 def test_the_papers_own_numbers_are_said_to_be_unknown() -> None:
@@ -102,7 +102,7 @@ def test_the_papers_own_numbers_are_said_to_be_unknown() -> None:
 
 def test_tidy_numbers_are_unrounded_fractions(tmp_path: Path) -> None:
     write(made(four_losses()), tmp_path)
-    tidy = pd.read_csv(tmp_path / "grid.csv")
+    tidy = pd.read_csv(tmp_path / "losses.csv")
     (row,) = tidy[(tidy["loss"] == "prototype-ssim") & (tidy["metric"] == "accuracy")].to_dict("records")
     assert row["backbone"] == "resnet18"
     assert row["mean"] == pytest.approx(0.93, abs=1e-12)

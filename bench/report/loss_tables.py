@@ -9,11 +9,15 @@ from bench import paper
 from bench.names import COMPARISONS, LOSSES, METRICS, Metric, shown
 from bench.params import Params
 from bench.report.frames import groups, having, in_order
-from bench.report.rendering import NONE, Block, Table
+from bench.report.rendering import NONE, Block, Table, amount, decimals
 from bench.report.results import SETTING, Mean, absence, has_grid, means
 from bench.report.tables import ACCURACY, problems, summary
 from bench.statistics import Interval
 
+#: What stands under the heading of `usual`.
+USUAL = f"Usual for ce: the accuracy in %, to one decimal, {paper.USUAL_IS}"
+#: Where a profile's weights and picks are from that tries none itself.
+FROM_EVIDENCE = "in the profile evidence, with SimpleCNN at 23 px; nothing was tuned for other rows"
 #: Behind the best of a row, and behind every mean that lies within the interval of the best.
 BEST = " *"
 
@@ -35,9 +39,9 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
             row = {"dataset": shown(dataset), "backbone": shown(backbone), "px": str(resolution), "n": str(seeds)}
             row |= _texts(by_loss, metric, seeds)
             if metric.name == "accuracy":
-                row |= {"usual": usual(dataset, backbone)} if (dataset, backbone) in paper.USUAL else {}
+                row |= usual(dataset, backbone)
             else:
-                row |= _between(having(bounds, dataset=dataset, resolution=resolution), backbone, metric)
+                row |= between(having(bounds, dataset=dataset, resolution=resolution), backbone, metric)
             rows.append(row)
         blocks.append(Block(f"Test {metric.heading}", _in_columns(rows, in_order(cells, "loss"))))
     notes = [
@@ -50,11 +54,12 @@ def compared(cells: pd.DataFrame, bounds: pd.DataFrame, profile: Params) -> Tabl
         " that know nothing of the image. Ceiling: the best single map of that backbone's grid; where it is worse than"
         " the floor, that grid is too coarse to come as near as one fixed picture of full resolution does. Different"
         " resolutions are not comparable: SSIM rises with resolution from the black background alone.",
-        *_usual(cells, profile),
+        *_outside(cells, profile),
+        *([f"The weight of each loss was picked {FROM_EVIDENCE}."] if profile.picked else []),
         f"The paper's own numbers: {paper.NUMBERS}.",
         *problems(cells),
     ]
-    return Table("grid", summary(cells, [*ACCURACY, *COMPARISONS]), blocks, notes)
+    return Table("losses", summary(cells, [*ACCURACY, *COMPARISONS]), blocks, notes)
 
 
 def _texts(by_loss: Mapping[str, pd.DataFrame], metric: Metric, seeds: int) -> dict[str, str]:
@@ -87,17 +92,17 @@ def mean_of(cell: pd.DataFrame, metric: Metric) -> Mean:
 def text_of(one: Mean, metric: Metric, seeds: int) -> str:
     """97.22 ± 0.31 (n=4)."""
     digits, (interval, n) = metric.decimals, one
-    spread = "" if math.isnan(interval.half_width) else f" ± {interval.half_width:.{digits}f}"
-    return f"{interval.mean:.{digits}f}{spread}" + ("" if n == seeds else f" (n={n} of {seeds})")
+    spread = "" if math.isnan(interval.half_width) else f" ± {decimals(interval.half_width, digits)}"
+    return f"{decimals(interval.mean, digits)}{spread}" + ("" if n == seeds else f" (n={n} of {seeds})")
 
 
-def _between(bounds: pd.DataFrame, backbone: str, metric: Metric) -> dict[str, str]:
+def between(bounds: pd.DataFrame, backbone: str, metric: Metric) -> dict[str, str]:
     """The best floor and the ceiling of a backbone's grid."""
     best = max if metric.better == "more" else min
     floors = bounds.loc[bounds["kind"] == "floor", metric.name].dropna().tolist()
     ceilings = bounds.loc[(bounds["kind"] == "ceiling") & has_grid(bounds, backbone), metric.name].dropna().tolist()
     ends = {"floor": floors, "ceiling": ceilings}
-    return {name: f"{best(values):.{metric.decimals}f}" if values else NONE for name, values in ends.items()}
+    return {name: decimals(best(values), metric.decimals) if values else NONE for name, values in ends.items()}
 
 
 def _in_columns(rows: Sequence[dict[str, str]], losses: Sequence[str]) -> pd.DataFrame:
@@ -108,13 +113,15 @@ def _in_columns(rows: Sequence[dict[str, str]], losses: Sequence[str]) -> pd.Dat
     return frame[[*first, *losses, *last]]
 
 
-def usual(dataset: str, backbone: str) -> str:
-    """The accuracy that a network usually reaches, in %; "–" where that is not known."""
-    low, high = paper.USUAL.get((dataset, backbone), (math.nan, math.nan))
-    return NONE if math.isnan(low) else f"{low:g} to {high:g}"
+def usual(dataset: str, backbone: str) -> dict[str, str]:
+    """The accuracy that cross-entropy usually reaches, in %, under its heading; nothing where that is not known."""
+    if (dataset, backbone) not in paper.USUAL:
+        return {}
+    low, high = paper.USUAL[dataset, backbone]
+    return {"usual for ce": f"{low:g} to {high:g}"}
 
 
-def _usual(cells: pd.DataFrame, profile: Params) -> list[str]:
+def _outside(cells: pd.DataFrame, profile: Params) -> list[str]:
     """What the usual range is, and which baselines lie outside of theirs, with what they were trained on."""
     found, known = [], False
     for (dataset, backbone, resolution), here in groups(having(cells, loss="ce"), SETTING):
@@ -123,11 +130,7 @@ def _usual(cells: pd.DataFrame, profile: Params) -> list[str]:
         known = True
         (reached, n), (low, high) = mean_of(here, METRICS["accuracy"]), paper.USUAL[dataset, backbone]
         if n and not low <= round(reached.mean, 1) <= high:  # to the precision of the ranges
-            settings = profile.trained(backbone, resolution)
-            images = "all images" if settings.train_images is None else f"{settings.train_images:,} images"
-            epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
-            found.append(
-                f"{shown(dataset)}, {shown(backbone)}, {resolution} px ({reached.mean:.1f}; {images}, {epochs})"
-            )
+            trained = ", ".join(amount(profile.trained(backbone, resolution)))
+            found.append(f"{shown(dataset)}, {shown(backbone)}, {resolution} px ({reached.mean:.1f}; {trained})")
     outside = f"Outside it: {'; '.join(found)}" if found else "None lies outside it"
-    return [f"Usual: the accuracy of ce in %, {paper.USUAL_IS}. {outside}."] if known else []
+    return [f"{USUAL}. {outside}."] if known else []
