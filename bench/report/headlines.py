@@ -48,7 +48,7 @@ def headline(
     taken, frame = pd.concat(used), pd.DataFrame(rows).fillna(NONE)
     notes = [
         "Mean ± half-width of the 95 % Student t interval over n seeds, on test images; SSIM of each image's map of its"
-        " true label to its class's prototype. Floor: the likest of the pictures that are the same whatever the image"
+        " true label to its class's prototype. Floor: the nearest of the pictures that are the same whatever the image"
         f" shows. Wrong class: {_CONTROL}, whose target is the next class's prototype; its SSIM is to the right one.",
         "Of each kind of loss, the one that was picked on the validation split"
         f"{f' {FROM_EVIDENCE}' if profile.picked else ''}:"
