@@ -1,5 +1,7 @@
 """What the README shows is what the code does and what the committed results say."""
 
+import itertools
+import math
 import re
 import subprocess
 from io import StringIO
@@ -7,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import scipy.stats
 import torch
 from torch import nn
 
 from bench.cell import backbones
-from bench.names import COMPARISONS, PAPER_BACKBONES, PAPER_LOSSES
-from bench.paper import RESOLUTIONS
+from bench.names import COMPARISONS, PAPER_BACKBONES, PAPER_LOSSES, shown
+from bench.paper import RESOLUTIONS, USUAL
 from bench.params import load
 from bench.report.frames import having, records
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEADLINE = "results/reduced/tables/headline.md"
 
 
 def test_the_example_trains() -> None:
@@ -47,9 +51,105 @@ def committed(path: str) -> str:
 
 def test_the_tables_are_the_committed_ones() -> None:
     shown = re.findall(r"<!-- (results/\S+) -->\n(.*?)\n?<!-- end -->", README, flags=re.DOTALL)
-    assert [path for path, _ in shown] == ["results/ledger.md"]
+    assert [path for path, _ in shown] == ["results/ledger.md", HEADLINE]
     for path, text in shown:
         assert text.strip() == committed(path).strip(), f"make README's table that of {path}"
+
+
+def test_every_number_of_the_headline_table_is_that_of_the_cells() -> None:
+    reduced = load(ROOT / "profiles/reduced/params.yaml")
+    cells, bounds = (pd.read_csv(StringIO(committed(f"results/reduced/{name}.csv"))) for name in ("cells", "bounds"))
+    (table,) = re.findall(rf"<!-- {HEADLINE} -->\n(.*?)\n?<!-- end -->", README, flags=re.DOTALL)
+    heading, _, *lines = [line for line in table.splitlines() if line.startswith("|")]
+    columns, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (heading, *lines)]
+    told = [dict(zip(columns, row, strict=True)) for row in rows]
+    settings = [(row["dataset"], row["backbone"], int(row["px"])) for row in told]
+    grid = reduced.grid
+    assert settings == [(shown(d), shown(b), px) for d in grid.dataset for b in grid.backbone for px in grid.resolution]
+    for (dataset, backbone, px), row in zip(
+        itertools.product(grid.dataset, grid.backbone, grid.resolution), told, strict=True
+    ):
+        losses = {"ce": "ce", "wrong class": "permuted-ssim"}
+        losses |= dict(zip(("Prototype", "Batch-CAM"), reduced.picked[dataset], strict=True))
+        for (metric, factor, digits), (kind, loss) in itertools.product(
+            (("accuracy, %", 100, 2), ("SSIM", 1, 3)), losses.items()
+        ):
+            seeds = having(cells, dataset=dataset, backbone=backbone, resolution=px, loss=loss)
+            assert (seeds["status"] == "ok").all()
+            values = factor * seeds[metric.partition(",")[0].lower()]
+            half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+            text = f"{values.mean():.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+            assert row[f"{metric}: {kind}"] == text
+            assert row["n"] == str(len(values))
+        training, low_high = reduced.trained(backbone, px), USUAL[dataset, backbone]
+        images = "all" if training.train_images is None else f"{training.train_images:,}"
+        assert row["trained on"] == f"{images} images, {training.epochs} epoch{'s' if training.epochs > 1 else ''}"
+        assert row["usual for ce"] == " to ".join(f"{end:g}" for end in low_high)
+        floors = having(bounds, dataset=dataset, resolution=px, kind="floor")["ssim"]
+        assert row["SSIM: floor"] == f"{floors.max():.3f}"
+
+
+def test_what_it_says_of_the_papers_grid_is_what_was_measured() -> None:
+    reduced = load(ROOT / "profiles/reduced/params.yaml")
+    picked = ["prototype-ssim", "batchcam-ssim"]
+    assert all(losses == picked for losses in reduced.picked.values())
+    setting = ["dataset", "backbone", "resolution"]
+    cells = pd.read_csv(StringIO(committed("results/reduced/cells.csv")))
+    accuracy, ssim = (cells.pivot_table(metric, setting, "loss") for metric in ("accuracy", "ssim"))
+    claims = pd.read_csv(StringIO(committed("results/reduced/claims.csv"))).query("dataset != 'overall'")
+    improves = claims[claims["claim"].eq("accuracy improves") & claims["loss"].isin(picked)]
+
+    def verdicts(claim: str) -> dict[Any, str]:
+        rows = claims[claims["claim"].eq(claim) & claims["decides"]]
+        assert set(rows["picked"]) == {"prototype-ssim"}
+        return dict(zip(rows[setting].itertuples(index=False, name=None), rows["verdict"], strict=True))
+
+    kept = verdicts("accuracy is competitive")
+    lost = ("mnist", "resnet18", 112)
+    assert [where for where, verdict in kept.items() if verdict == "contradicted"] == [lost]
+    of, n = len(kept), list(kept.values()).count
+    assert n("supported") + 1 + n("inconclusive") == of == 12
+    small = accuracy.xs("simple_cnn", level="backbone").xs(23, level="resolution")
+    assert small[picked].sub(small["ce"], axis=0).abs().to_numpy().max() < 0.001
+    open_ = improves[[kept[key] == "inconclusive" for key in improves[setting].itertuples(index=False, name=None)]]
+    low, high = 100 * open_["low"].min(), 100 * open_["high"].max()
+    least, most = 100 * open_["estimate"].min(), 100 * open_["estimate"].max()
+
+    assert set(verdicts("reconstruction improves in SSIM").values()) == {"supported"}
+    above = [
+        where
+        for where, verdict in verdicts("reconstruction beats the floors in SSIM").items()
+        if verdict == "supported"
+    ]
+    assert above == [(dataset, "simple_cnn", 23) for dataset in reduced.grid.dataset]
+    share = 100 * (ssim["permuted-ssim"] - ssim["ce"]) / (ssim["prototype-ssim"] - ssim["ce"])
+    fallen = 100 * accuracy.loc[lost]
+    wrong = [100 * accuracy.loc[dataset, "simple_cnn", 23]["permuted-ssim"] for dataset in reduced.grid.dataset]
+    said = (
+        f"falls from {fallen['ce']:.1f} to {fallen['prototype-ssim']:.1f} and {fallen['batchcam-ssim']:.1f} %.",
+        f"kept in {n('supported')} of {of} settings and lost in 1; of {n('inconclusive')} nothing can be said:"
+        f" differences lie between −{-least:.1f} and +{most:.1f} points, with intervals from −{-low:.1f} to"
+        f" +{high:.1f}.",
+        f"accuracy is {wrong[0]:.2f} and {wrong[1]:.2f} %",
+        f"by {share.min():.0f} to {share.max():.0f} % of what it rises with the right one.",
+    )
+    text = " ".join(README.split())
+    assert [sentence for sentence in said if sentence not in text] == []
+
+
+def test_what_the_docs_say_of_how_reduced_was_trained_is_so() -> None:
+    reduced = load(ROOT / "profiles/reduced/params.yaml")
+    trained = {(net, px): settings for net, of in reduced.training.items() for px, settings in of.items()}
+    whole = trained.pop(("simple_cnn", "px23"))
+    assert (whole.train_images, whole.test_images, whole.epochs) == (None, None, 5)
+    assert {settings.epochs for settings in trained.values()} == {1}
+    seeds = {
+        net: {reduced.grid.seeds[dataset][net] for dataset in reduced.grid.dataset} for net in reduced.grid.backbone
+    }
+    assert seeds == {"simple_cnn": {5}, "resnet18": {3}, "convnextv2_tiny": {3}}
+    fewer = [settings.train_images for settings in trained.values() if settings.train_images]
+    for page in ("docs/evidence.md", "docs/choices.md"):
+        assert f"{min(fewer):,} to {max(fewer):,}" in " ".join((ROOT / page).read_text("utf-8").split())
 
 
 def test_what_it_says_of_the_decoy_on_fashion_mnist_is_what_was_measured() -> None:
