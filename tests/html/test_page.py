@@ -161,7 +161,7 @@ def test_figures_that_are_too_large_lose_colors_first(small: Path, monkeypatch: 
         made = figures.embedded(found)
         assert made.keys() == set(found)
         colors = decoded(made[found[0]]).getcolors(maxcolors=300)
-        assert (colors is None) if level[0] is None else (colors is not None and len(colors) <= level[0])
+        assert (colors is None) if level is None else (colors is not None and len(colors) <= level)
         sizes.append(sum(map(len, made.values())))
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
