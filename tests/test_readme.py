@@ -123,8 +123,8 @@ def test_what_it_says_of_the_papers_grid_is_what_was_measured() -> None:
     ]
     assert above == [(dataset, "simple_cnn", 23) for dataset in reduced.grid.dataset]
     share = 100 * (ssim["permuted-ssim"] - ssim["ce"]) / (ssim["prototype-ssim"] - ssim["ce"])
-    fallen = 100 * accuracy.loc[lost]
-    wrong = [100 * accuracy.loc[dataset, "simple_cnn", 23]["permuted-ssim"] for dataset in reduced.grid.dataset]
+    (fallen,) = (100 * row for where, row in accuracy.iterrows() if where == lost)
+    wrong = [100 * small["permuted-ssim"][dataset] for dataset in reduced.grid.dataset]
     said = (
         f"falls from {fallen['ce']:.1f} to {fallen['prototype-ssim']:.1f} and {fallen['batchcam-ssim']:.1f} %.",
         f"kept in {n('supported')} of {of} settings and lost in 1; of {n('inconclusive')} nothing can be said:"

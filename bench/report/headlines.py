@@ -65,7 +65,8 @@ def _row(
 ) -> dict[str, str]:
     seeds = max(len(cell) for cell in by_kind.values())
     row = {"dataset": shown(setting.dataset), "backbone": shown(setting.backbone), "px": str(setting.resolution)}
-    row |= {"trained on": ", ".join(amount(profile.trained(setting.backbone, setting.resolution))), "n": str(seeds)}
+    training = profile.training[setting.backbone][f"px{setting.resolution}"]
+    row |= {"trained on": ", ".join(amount(training)), "n": str(seeds)}
     for metric in (METRICS[name] for name in _SHOWN):
         for kind, cell in by_kind.items():
             one = mean_of(cell, metric) if len(cell) else None

@@ -77,7 +77,8 @@ def test_beside_accuracies_stands_what_is_usual() -> None:
     table = made(known, {HERE._replace(dataset="mnist"): PICKED[HERE]}, reduced)
     assert table is not None
     shown = table.blocks[0].cells
-    assert shown.columns.get_loc("usual for ce") == shown.columns.get_loc("accuracy, %: ce") + 1
+    columns = shown.columns.tolist()
+    assert columns.index("usual for ce") == columns.index("accuracy, %: ce") + 1
     assert shown.iloc[0]["usual for ce"] == "97.9 to 99.7"
     assert "picked on the validation split in the profile evidence, with SimpleCNN at 23 px" in table.notes[1]
     whole = known.assign(backbone="simple_cnn")
