@@ -5,13 +5,16 @@ Each command imports what it needs when it runs, so that `--help` answers at onc
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from bench.errors import BenchError, about_memory
 from bench.names import BACKBONES, DATASETS, LOSSES
+
+if TYPE_CHECKING:
+    from bench.timing.regress import Checked
 
 
 class Commands(TyperGroup):
@@ -353,15 +356,19 @@ def regress(
     Measures ratios (explain and the map of a guided step to a plain forward pass, the loop to explain, guided steps to
     the cross-entropy step, in time and in allocated bytes) and compares them with the expectation. Exits with 1 if the
     95 % interval of one lies beyond its noise band, and with 3 if, measured for longer, it still straddles the limit:
-    the machine was too busy.
+    the machine was too busy. Before it says so it measures the code that the committed expectation was written with,
+    here, and compares with that: ratios differ between machines.
 
-    Reads: bench/timing/expected.json. Writes: nothing; with --update, that file, unless the machine is too busy.
+    Reads: bench/timing/expected.json, and the commit that wrote it. Writes: nothing; with --update, that file, unless
+    the machine is too busy.
     """
     from bench.timing.regress import EXPECTATION
     from bench.timing.regress import regress as check
 
     checked = check(expectation or EXPECTATION, update=update)
     typer.echo(checked.table)
+    if (checked.broken or checked.unclear) and expectation is None and not update:
+        checked = _decided_here(checked)
     if checked.broken:
         meant = "If it is meant: python -m bench regress --update on an idle machine, and say why in the commit."
         raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken, meant]))
@@ -369,6 +376,22 @@ def regress(
         nothing = "; nothing was written" if update else ""
         typer.echo("\n".join([f"could not tell, the machine was too busy{nothing}:", *checked.unclear]), err=True)
         raise typer.Exit(3)
+
+
+def _decided_here(checked: "Checked") -> "Checked":
+    """What the code before says on this machine; where it cannot be had, what the committed expectation said."""
+    from bench.timing.before import commit_of, regress_from
+    from bench.timing.regress import EXPECTATION
+
+    try:
+        commit = commit_of(EXPECTATION)
+        typer.echo(f"\nNot all as expected. What the code of {commit[:8]}, which wrote that, needs here decides.\n")
+        here = regress_from(commit)
+    except BenchError as error:
+        typer.echo(f"the committed expectation decides, since {error}", err=True)
+        return checked
+    typer.echo(here.table)
+    return here
 
 
 def _check_dataset(name: str) -> None:
