@@ -5,16 +5,13 @@ Each command imports what it needs when it runs, so that `--help` answers at onc
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from bench.errors import BenchError, about_memory
 from bench.names import BACKBONES, DATASETS, LOSSES
-
-if TYPE_CHECKING:
-    from bench.timing.regress import Checked
 
 
 class Commands(TyperGroup):
@@ -362,13 +359,14 @@ def regress(
     Reads: bench/timing/expected.json, and the commit that wrote it. Writes: nothing; with --update, that file, unless
     the machine is too busy.
     """
+    from bench.timing.before import decided_here
     from bench.timing.regress import EXPECTATION
     from bench.timing.regress import regress as check
 
     checked = check(expectation or EXPECTATION, update=update)
     typer.echo(checked.table)
     if (checked.broken or checked.unclear) and expectation is None and not update:
-        checked = _decided_here(checked)
+        checked = decided_here(checked, EXPECTATION)
     if checked.broken:
         meant = "If it is meant: python -m bench regress --update on an idle machine, and say why in the commit."
         raise BenchError("\n".join(["slower than expected, or wrong:", *checked.broken, meant]))
@@ -376,22 +374,6 @@ def regress(
         nothing = "; nothing was written" if update else ""
         typer.echo("\n".join([f"could not tell, the machine was too busy{nothing}:", *checked.unclear]), err=True)
         raise typer.Exit(3)
-
-
-def _decided_here(checked: "Checked") -> "Checked":
-    """What the code before says on this machine; where it cannot be had, what the committed expectation said."""
-    from bench.timing.before import commit_of, regress_from
-    from bench.timing.regress import EXPECTATION
-
-    try:
-        commit = commit_of(EXPECTATION)
-        typer.echo(f"\nNot all as expected. What the code of {commit[:8]}, which wrote that, needs here decides.\n")
-        here = regress_from(commit)
-    except BenchError as error:
-        typer.echo(f"the committed expectation decides, since {error}", err=True)
-        return checked
-    typer.echo(here.table)
-    return here
 
 
 def _check_dataset(name: str) -> None:

@@ -12,6 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import typer
+
 from bench.errors import BenchError
 from bench.timing.regress import Checked, regress
 
@@ -20,6 +22,19 @@ ROOT = Path(__file__).parents[2]
 CODE = ("batchcam", "bench")
 #: The exit status of `python -m bench regress` where the machine was too busy to tell.
 TOO_BUSY = 3
+
+
+def decided_here(checked: Checked, expectation: Path) -> Checked:
+    """Compare with the code of the commit that wrote the expectation, and say so; `checked` where it cannot be had."""
+    try:
+        commit = commit_of(expectation)
+        typer.echo(f"\nNot all as expected. What the code of {commit[:8]}, which wrote that, needs here decides.\n")
+        here = regress_from(commit)
+    except BenchError as error:
+        typer.echo(f"the committed expectation decides, since {error}", err=True)
+        return checked
+    typer.echo(here.table)
+    return here
 
 
 def regress_from(commit: str) -> Checked:
