@@ -142,7 +142,9 @@ def _grad_cam(A: Tensor, g: Tensor) -> Tensor:
 
 #: What torch says of a gradient, and why.
 REASONS = {
-    "inplace operation": "the model was changed in place since it ran, maybe by another thread: explain a copy of it",
+    "inplace operation": "the model was changed in place since it ran: make maps before optimizer.step(), and where"
+    " another thread trains the model, explain a copy of it",
+    "the graph a second time": "the graph of the logits was freed, as backward() does: make maps before backward()",
     "leaf Variable": "torch.compile's code cannot be differentiated twice: compile the model only up to the layer",
 }
 

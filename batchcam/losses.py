@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -18,7 +19,8 @@ class PrototypeLoss(nn.Module):
     """Prototype loss: mean over i of D(M_i, P[y_i]), each sample's map against the prototype of its class.
 
     Args:
-        prototypes: P, (C,H,W) floating point in [0, 1] (else ValueError), from `class_prototypes`; kept as a buffer.
+        prototypes: P, (C,H,W) floating point in [0, 1] (else ValueError), from `class_prototypes`; a copy is kept as a
+            buffer.
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
 
     Source: arXiv 2510.00664, in words; the paper's formula could not be read.
@@ -36,7 +38,7 @@ class PrototypeLoss(nn.Module):
         check_choice("distance", distance, DISTANCES)
         check_unit("prototypes", prototypes, "(C,H,W)")
         self.distance = distance
-        self.register_buffer("prototypes", prototypes)
+        self.register_buffer("prototypes", _own(prototypes))
 
     def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
         """The loss, a scalar ≥ 0 in float32 (or float64).
@@ -66,8 +68,12 @@ class BatchCAMLoss(nn.Module):
     * "consistency": mean over i of D(M_i, M̄[y_i]); M̄ is not detached; needs no prototypes
     * "batch_image": mean over i of D(M_i, x̄[y_i]); needs the images, no prototypes
 
+    Of a class that is in the batch once, M̄_c is that one map: "class_mean" then compares it as the prototype loss does,
+    and "consistency" is 0.
+
     Args:
-        prototypes: P, (C,H,W) in [0, 1] (else ValueError), kept as a buffer; None for the readings that need none.
+        prototypes: P, (C,H,W) in [0, 1] (else ValueError), a copy is kept as a buffer; None for the readings that need
+            none.
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
         reading: one of the three above.
 
@@ -89,7 +95,7 @@ class BatchCAMLoss(nn.Module):
             check_unit("prototypes", prototypes, "(C,H,W)")
         self.distance = distance
         self.reading = reading
-        self.register_buffer("prototypes", prototypes)
+        self.register_buffer("prototypes", None if prototypes is None else _own(prototypes))
 
     def forward(self, maps: Tensor, labels: Tensor, images: Tensor | None = None) -> Tensor:
         """The loss, a scalar ≥ 0 in float32 (or float64).
@@ -120,6 +126,11 @@ class BatchCAMLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"distance={self.distance!r}, reading={self.reading!r}"
+
+
+def _own(prototypes: Tensor) -> Tensor:
+    """A copy with memory of its own: what was expanded shares places, and `load_state_dict` could not write to them."""
+    return prototypes.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _distances(distance: str, maps: Tensor, references: Tensor, index: Tensor) -> Tensor:

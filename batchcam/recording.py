@@ -53,7 +53,10 @@ class Captured(contextlib.AbstractContextManager["Captured"]):
             needed = "run the model once, and of a layer that it uses several times capture the module around one use"
             raise ValueError(f"the captured layer ran {self._runs} times inside capture(): {needed}")
         if not self._runs:
-            needed = "it must run in this thread, as Python; code of torch.compile runs no hook: pass the model itself"
+            needed = (
+                "it must be a module of the model that runs in the with block (not of a copy), in this thread, as"
+                " Python; code of torch.compile runs no hook: pass the model from before it was compiled"
+            )
             raise ValueError(f"the captured layer did not run inside capture(): {needed}")
         output = self._output
         arranged(self._layout, "the captured layer's output", output)

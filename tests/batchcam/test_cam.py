@@ -314,6 +314,20 @@ def test_without_create_graph_maps_have_no_graph_and_the_logits_keep_theirs():
     assert not batchcam.grad_cam_loop(model, model.layer, images, targets).requires_grad
 
 
+def test_after_the_backward_pass_or_the_optimizer_s_step_a_map_is_refused_with_the_order():
+    model, (images, targets) = toy(), batch()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    activations, logits = captured_run(model, model.layer, images)
+    logits.sum().backward()
+    with pytest.raises(RuntimeError, match=r"graph of the logits was freed, .* make maps before backward\(\)$"):
+        batchcam.grad_cam(activations, logits, targets)
+    activations, logits = captured_run(model, model.layer, images)
+    logits.sum().backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"changed in place since it ran: make maps before optimizer.step\(\)"):
+        batchcam.grad_cam(activations, logits, targets)
+
+
 class Tripwire(torch.autograd.Function):
     """Counts the backward passes that run through it."""
 

@@ -171,6 +171,24 @@ def test_prototypes_are_a_buffer_and_nothing_is_learned():
     assert isinstance(batchcam.BatchCAMLoss(reading="consistency"), nn.Module)
 
 
+@pytest.mark.parametrize("make", [batchcam.PrototypeLoss, batchcam.BatchCAMLoss])
+def test_prototypes_are_the_losses_own(make):
+    """What was expanded could not be loaded into, and what the caller changes later would change the target."""
+    blob = torch.rand(4, 4)
+    loss = make(blob.expand(3, 4, 4))
+    state = {"prototypes": torch.rand(3, 4, 4)}
+    loss.load_state_dict(state)
+    assert loss.prototypes.equal(state["prototypes"])
+    given = torch.nn.Parameter(torch.rand(3, 4, 4))
+    loss = make(given)
+    before = loss.prototypes.clone()
+    with torch.no_grad():
+        given.zero_()
+    assert loss.prototypes.equal(before)
+    assert not loss.prototypes.requires_grad
+    assert not [*loss.parameters()]
+
+
 def test_the_loss_says_what_it_is():
     assert repr(batchcam.PrototypeLoss(torch.rand(2, 3, 3), "l1")) == "PrototypeLoss(distance='l1')"
     assert (

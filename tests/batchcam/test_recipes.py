@@ -27,7 +27,7 @@ TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 def test_every_block_is_run_by_a_test():
     here, there = (Path(__file__).with_name(name).read_text() for name in ("test_recipes.py", "two_processes.py"))
-    assert len(RECIPES) == TEXT.count("```python") == 13
+    assert len(RECIPES) == TEXT.count("```python") == 14
     assert [name for name in RECIPES if f'"{name}"' not in here + there] == []
 
 
@@ -144,14 +144,28 @@ def test_watch(capsys):
     names = setting()
     model = names["model"]
     run("watch", names)
-    zero, reached = shown(capsys)
+    zero, reached, of_cross_entropy = shown(capsys)
     assert zero == 0
-    assert reached > 0
+    assert min(reached, of_cross_entropy) > 0
+    assert reached != of_cross_entropy
     with torch.no_grad():
         model.head[-1].weight.zero_()  # nothing speaks for a class
     run("watch", names)
-    assert shown(capsys) == [1, 0]
+    assert shown(capsys)[:2] == [1, 0]
+    model.backbone[0].requires_grad_(requires_grad=False)
+    run("watch", names)  # the gradient is then that of the first weights that have one
+    shown(capsys)
     leave(names, model)
+
+
+def test_blob():
+    names = setting(torch.float32) | {"images": torch.rand(1, 3, 5, 7), "num_classes": 3}
+    exec(RECIPES["blob"], names)
+    target = names["regularizer"].prototypes
+    assert target.shape == (3, 5, 7)
+    assert target[0].argmax() == 2 * 7 + 3  # the middle
+    assert target.max() == 1
+    assert relative_error(target[2, 2, 0], torch.tensor(0.1353)) < 1e-3  # at the edge, two σ away: e⁻²
 
 
 def test_accelerate():
