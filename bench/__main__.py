@@ -117,6 +117,8 @@ def plan(
         typer.echo(f"{task.name}: {state}{f' ({other})' if other else ''}")
     to_do = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
     typer.echo(f"profile {checked.profile}: {len(states)} cells and sweeps, {len(to_do)} to train")
+    if pipeline.MISSING in states.values():
+        typer.echo("Of what is missing `run` trains only what no remote has; with this repository comes store/.")
     if (time or slurm) and to_do:
         from bench.run.cost import cost, described
         from bench.run.pool import here

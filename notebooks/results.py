@@ -34,16 +34,18 @@ results.settings()
 # %% [markdown]
 # ## One answer for each question
 #
-# Yes and no: every setting that was judged says so. Mixed: they differ. Open: none can tell. The effect is a loss's
-# metric − that of cross-entropy, or a ratio of times, in the first setting; the control effect is the largest gain of a
-# target without the class. [The ledger](../../README.md) has these answers over all profiles.
+# Yes and no: all tests that can tell agree, and they are more than half. Mixed: tests disagree, or half or more cannot
+# tell. Open: none can tell. The effect is a loss's metric − that of cross-entropy, or a ratio of times, in the first
+# setting; the control effect is the largest gain of a target without the class. Accuracies are shares, not points.
+# [The ledger](../../README.md) has these answers over all profiles.
 
 # %%
 ledger = results.ledger().set_index("question")
 ledger = ledger.assign(settings=ledger["where"].map(lambda where: len(where.split("; ")) if where else 0)).drop(
     columns="where"
 )
-ledger.astype(object).fillna("–")
+with pd.option_context("display.float_format", "{:.4f}".format):
+    display(ledger.astype(object).fillna("–"))
 
 # %% [markdown]
 # ## Seed by seed against cross-entropy

@@ -21,6 +21,8 @@ from bench.statistics import p_text
 #: Where there is no difference, by whether times are compared.
 _NO_DIFFERENCE = {False: 0.0, True: 1.0}
 _RATIO = "ratio of times"
+#: The factor of a metric whose differences are told in points.
+_POINTS = 100
 #: Of a panel's width, how much stays free at each side, %.
 _MARGIN = 4
 
@@ -121,17 +123,21 @@ def _line(profile: Profile, row: Record, factor: int, scale: "_Scale") -> Line:
     estimate, low, high = (float(row[name]) * factor for name in ("estimate", "low", "high"))
     has_interval = not (math.isnan(low) or math.isnan(high))
     ends = (low, high) if has_interval else (estimate, estimate)
+    digits = 2 if factor == _POINTS else 4
+    shares = "Margins and limits in these words are shares: .01 is a point" if factor == _POINTS else None
     return Line(
         profile=profile.params.profile,
         data=shown(row["dataset"]) if isinstance(row["dataset"], str) else NONE,
         network=shown(row["backbone"]) if isinstance(row["backbone"], str) else NONE,
         px=NONE if pd.isna(row["resolution"]) else str(row["resolution"]),
         compared=_compared(row) if isinstance(row["loss"], str) else NONE,
-        estimate=number(estimate) + (f" [{_end(low)}, {_end(high)}]" if has_interval else ""),
+        estimate=_end(estimate, digits) + (f" [{_end(low, digits)}, {_end(high, digits)}]" if has_interval else ""),
         n=NONE if pd.isna(row["n"]) else str(row["n"]),
         p=NONE if math.isnan(row["p_holm"]) else p_text(row["p_holm"]),
         verdict=row["verdict"],
-        why=". ".join(words for words in (row["claim"], row["test"], row["reason"]) if isinstance(words, str)),
+        why=". ".join(
+            word for word in (row["claim"], row["test"], row["reason"], shares) if isinstance(word, str) and word
+        ),
         decides=bool(row["decides"]),
         value=estimate,
         bar=Bar(scale.place(ends[0]), scale.place(ends[1]), scale.place(estimate)),
@@ -143,9 +149,9 @@ def _compared(row: Record) -> str:
     return f"{row['loss']}: {row['picked']}" if row["picked"] else row["loss"]
 
 
-def _end(value: float) -> str:
-    """An end of an interval; one-sided ones are open."""
-    return number(value) if math.isfinite(value) else ("−∞" if value < 0 else "∞")
+def _end(value: float, digits: int) -> str:
+    """An estimate, or an end of its interval; one-sided ones are open."""
+    return number(round(value, digits) + 0.0) if math.isfinite(value) else ("−∞" if value < 0 else "∞")
 
 
 class _Scale:

@@ -42,6 +42,7 @@ def test_numbers_are_in_the_unit_of_the_metric_and_drawn_where_they_are() -> Non
     assert panel.caption == "Difference in accuracy, points; more is better."
     first, second = panel.lines
     assert first.estimate == "−2 [−3, −1]"
+    assert first.why.endswith("a test. Margins and limits in these words are shares: .01 is a point")
     assert (first.data, first.network, first.px, first.n, first.p) == ("MNIST", "SimpleCNN", "23", "5", ".030")
     assert (first.bar.low, first.bar.middle, first.bar.high) == pytest.approx((4, 19.3, 34.7), abs=0.1)
     assert second.bar.high == 96
@@ -67,11 +68,18 @@ def test_an_estimate_alone_is_a_point_and_a_one_sided_interval_is_open() -> None
     assert open_ended.bar.high == 96
 
 
+def test_points_have_two_decimals_and_none_is_minus_zero() -> None:
+    row = row_of(estimate=-0.248017, low=-0.38221, high=-0.00001)
+    (panel,) = panels(KEPT, [profile(row)])
+    assert panel.lines[0].estimate == "−24.8 [−38.22, 0]"
+
+
 def test_times_are_compared_with_one() -> None:
     row = row_of(claim=TIMES.claims[0], dataset=math.nan, estimate=1.2, low=1.1, high=1.4, p_holm=math.nan)
     (panel,) = panels(TIMES, [profile(row)])
     assert panel.ticks == [(4, "1"), (96, "1.4")]
     assert (panel.lines[0].data, panel.lines[0].p) == ("–", "–")
+    assert "shares" not in panel.lines[0].why
 
 
 def test_the_method_says_which_loss_it_is() -> None:
