@@ -88,6 +88,12 @@ def test_every_link_leads_somewhere_and_every_name_is_there_once(text: str) -> N
     }
 
 
+def test_no_markdown_is_left_between_its_tags(text: str) -> None:
+    found = Page(text)
+    assert "`" not in found.text
+    assert "`" not in "".join(found.having("aria-label"))
+
+
 def test_every_figure_is_there_once_with_words_for_those_who_cannot_see_it(text: str) -> None:
     found = Page(text)
     pictures = [attrs for tag, attrs in found.tags if tag == "img"]
