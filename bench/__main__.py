@@ -118,7 +118,7 @@ def plan(
     to_do = [task for task, state in states.items() if state not in (pipeline.OK, pipeline.UNRECORDED)]
     typer.echo(f"profile {checked.profile}: {len(states)} cells and sweeps, {len(to_do)} to train")
     if pipeline.MISSING in states.values():
-        typer.echo("Of what is missing `run` trains only what no remote has; with this repository comes store/.")
+        typer.echo("Of what is missing `run` trains only what no remote has; store/ is one.")
     if (time or slurm) and to_do:
         from bench.run.cost import cost, described
         from bench.run.pool import here
@@ -355,14 +355,14 @@ def regress(
     Measures ratios (explain and the map of a guided step to a plain forward pass, the loop to explain, guided steps to
     the cross-entropy step, in time and in allocated bytes) and compares them with the expectation. Exits with 1 if the
     95 % interval of one lies beyond its noise band, and with 3 if, measured for longer, it still straddles the limit:
-    the machine was too busy. Before it says so it measures the code that the committed expectation was written with,
-    here, and compares with that: ratios differ between machines.
+    the machine was too busy. Before it says either, and without --update or --expectation, it measures the code that
+    the expectation was written with, here, and compares with that: ratios differ between machines.
 
     Reads: bench/timing/expected.json, and the commit that wrote it. Writes: nothing; with --update, that file, unless
     the machine is too busy.
     """
     from bench.timing.before import decided_here
-    from bench.timing.regress import EXPECTATION
+    from bench.timing.regress import EXPECTATION, TOO_BUSY
     from bench.timing.regress import regress as check
 
     checked = check(expectation or EXPECTATION, update=update)
@@ -375,7 +375,7 @@ def regress(
     if checked.unclear:
         nothing = "; nothing was written" if update else ""
         typer.echo("\n".join([f"could not tell, the machine was too busy{nothing}:", *checked.unclear]), err=True)
-        raise typer.Exit(3)
+        raise typer.Exit(TOO_BUSY)
 
 
 def _check_dataset(name: str) -> None:

@@ -55,6 +55,8 @@ PLANS = (
 #: How often a group is measured at the most.
 MOST_MEASUREMENTS = 4
 
+#: The exit status of `python -m bench regress` where the machine was too busy to tell.
+TOO_BUSY = 3
 OK, BROKEN, UNCLEAR = "ok", "BROKEN", "could not tell"
 
 

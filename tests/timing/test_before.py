@@ -19,7 +19,7 @@ UNCLEAR = Checked("one is unclear", [], ["a row: 1.1 [0.9, 1.3]"])
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
     ran = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
     return ran.stdout.strip()
 
@@ -51,8 +51,10 @@ def test_the_commit_is_the_last_that_changed_the_expectation(clone: Path) -> Non
     commit(clone, **{"expected.json": "1"})
     second = commit(clone, **{"expected.json": "2"})
     commit(clone, other="")
-    (clone / "expected.json").write_text("3")  # not committed
     assert before.commit_of(clone / "expected.json") == second
+    (clone / "expected.json").write_text("3")
+    with pytest.raises(BenchError, match=r"^expected.json has changes that are not committed$"):
+        before.commit_of(clone / "expected.json")
     with pytest.raises(BenchError, match=r"no commit of this clone has .*another.json"):
         before.commit_of(clone / "another.json")
 
