@@ -2,8 +2,8 @@
 
 Over seeds it is Student's t: in simulation its intervals covered 94–96 % of a nominal 95 %, where the bootstrap (BCa)
 covered 73 % with three seeds and 88 % with six. Differences are paired by seed: the same initialisation, order and
-split. Per-image metrics are bootstrapped over seeds and images, medians have order statistics, and the sign-flip test
-stands beside the t test.
+split. Per-image metrics are also bootstrapped over seeds and images, medians have order statistics, and the sign-flip
+test stands beside the t test.
 """
 
 import functools
@@ -229,8 +229,8 @@ def bootstrap_interval(values: ArrayLike, confidence: float = 0.95, resamples: i
 
     With few seeds it covers too little. Measured for a nominal 95 %, with normal effects and 60 images: where seeds
     alone differ 76 % with three, 86 % with six and 90 % with ten of them; with standard deviations of .3 between seeds,
-    .5 between images and 1 for the rest 89, 94 and 96 %. So no verdict may rest on it alone: claims take the wider of
-    it and Student's t over seeds.
+    .5 between images and 1 for the rest 89, 94 and 96 %. So no verdict may rest on it alone: of each end claims take
+    the farther of its and of Student's t over seeds.
 
     Args:
         values: (seeds, images). NaN is a value that is not defined: it is left out, and counted. A seed without any

@@ -78,10 +78,10 @@ def tested(test: str, sample: Sample, metric: Metric, question: Question) -> Fin
     if sample.by_image is not None:
         estimate, low_by_image, high_by_image, _, undefined = bootstrap_interval(sample.by_image, confidence)
         within = bootstrap_interval(sample.by_image, 1 - 2 * LEVEL)
-        # The wider: the seeds alone know nothing of the images, and with few of them the bootstrap covers too little.
+        # The seeds alone know nothing of the images, and with few of them the bootstrap covers too little.
         low, high = min(low, low_by_image), max(high, high_by_image)
         inner = (min(inner[0], within.low), max(inner[1], within.high))
-        how = f"the wider of {how} and a bootstrap of seeds, then images; p of the former"
+        how = f"{how}, and a bootstrap of seeds, then images: of each end the farther; p by seed"
         notes += [f"{undefined} of {sample.by_image.size} pairs of images without a value"] if undefined else []
     return Finding(
         f"{test}; {how}",

@@ -40,9 +40,9 @@ def notes(rules: Rules) -> list[str]:
         " method errs somewhat more often where the same seeds picked it (docs/error-rates.md).",
         "Where cross-entropy itself hardly relies on a cue"
         f" (less than {100 * rules.least_reliance:g} points), nothing is said of predictions that follow it.",
-        "Per-image metrics, accuracies and flips among them, have the wider of two intervals: Student's t over seeds,"
-        " and a bootstrap over seeds and images. In simulation the bootstrap alone covered 76, 86 and 90 % with 3, 6"
-        " and 10 seeds where seeds alone differ.",
+        "Per-image metrics, accuracies and flips among them, have two intervals, Student's over seeds and that of a"
+        " bootstrap over seeds and images; of each end the farther is told. In simulation the bootstrap alone covered"
+        " 76, 86 and 90 % with 3, 6 and 10 seeds where seeds alone differ.",
         "p is that of a loss after Holm over the six, of a control after Holm over all controls of the setting, on the"
         " side on which it lies; ratios of times have an interval alone. The sign-flip test asks nothing of the"
         " distribution but symmetry; it is one-sided where the test is.",

@@ -167,8 +167,8 @@ def page(rates: Mapping[tuple[int, int], float], powers: Mapping[tuple[float, in
         _table(seen, ["gain", *columns]),
         "The method is picked on the validation split and tested on the test split, of trainings of the same seeds."
         " Where the two splits share half of a seed's luck, as drawn here, it errs more often than declared.",
-        "By image, the bootstrap alone covers too little with few seeds (docstring of `bootstrap_interval`); an"
-        " interval is the wider of it and Student's t over seeds, and the table has them so.",
+        "By image, the bootstrap alone covers too little with few seeds (docstring of `bootstrap_interval`); of each"
+        " end the farther of its and of Student's t over seeds is taken, and the table has them so.",
     ]
     return "\n\n".join(paragraphs) + "\n"
 

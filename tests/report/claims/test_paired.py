@@ -47,7 +47,7 @@ from tests.report.claims.synthetic import (
     with_differences,
 )
 
-WIDER = "the wider of paired t by seed and a bootstrap of seeds, then images; p of the former"
+FARTHER = "paired t by seed, and a bootstrap of seeds, then images: of each end the farther; p by seed"
 UP, DECOYED_UP = Setting("up", "simple_cnn", 23), Setting("decoy_up", "simple_cnn", 23)
 
 
@@ -275,7 +275,7 @@ def test_image_level_metrics_have_the_wider_interval_of_seeds_and_bootstrap() ->
     assert found[["estimate", "low", "high"]].tolist() == pytest.approx(wider(differences))
     assert found["p"] == pytest.approx(paired_difference(differences.mean(axis=1)).p)
     assert found["n"] == 8
-    assert found["test"] == f"difference to ce; {WIDER}"
+    assert found["test"] == f"difference to ce; {FARTHER}"
     lows = [wider(values[loss] - values["ce"])[1] for loss in FAMILY]
     assert row(decoyed(), MASS, dataset="decoy_up")["low"] == pytest.approx(min(lows))
 
@@ -323,7 +323,7 @@ def test_specificity_is_held_against_a_level_and_not_against_the_baseline() -> N
     found = row(judged(results("up", "up"), images=images), SPECIFIC, "batchcam-l2")
     values = images[UP, "batchcam-l2"]["specificity"] - BASE
     assert found[["estimate", "low", "high"]].tolist() == pytest.approx(wider(values))
-    assert found["test"] == f"difference to 0.5; {WIDER}"
+    assert found["test"] == f"difference to 0.5; {FARTHER}"
 
 
 def test_images_of_undefined_seeds_or_fewer_seeds() -> None:
