@@ -52,7 +52,8 @@ def grad_cam(
     Raises:
         TypeError, ValueError: tensors of other shapes or dtypes; a target out of range; an unknown method; logits that
             do not depend on the activations; with `create_graph`, activations that were recorded under `no_grad`.
-        RuntimeError: the model was changed in place meanwhile; with `create_graph`, compiled code behind the layer.
+        RuntimeError: the model was changed in place meanwhile, or the graph of the logits freed; with `create_graph`,
+            compiled code behind the layer.
 
     Example:
         >>> with batchcam.capture(model.layer4) as captured:

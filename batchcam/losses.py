@@ -72,8 +72,8 @@ class BatchCAMLoss(nn.Module):
     and "consistency" is 0.
 
     Args:
-        prototypes: P, (C,H,W) in [0, 1] (else ValueError), a copy is kept as a buffer; None for the readings that need
-            none.
+        prototypes: P, (C,H,W) in [0, 1] (else ValueError), of which a copy is kept as a buffer; None for the readings
+            that need none.
         distance: D, one of "l1", "l2", "ssim" (see `batchcam.distances`).
         reading: one of the three above.
 
@@ -129,7 +129,7 @@ class BatchCAMLoss(nn.Module):
 
 
 def _own(prototypes: Tensor) -> Tensor:
-    """A copy with memory of its own: what was expanded shares places, and `load_state_dict` could not write to them."""
+    """A copy: the caller may change its tensor later, and `load_state_dict` cannot write to one that was expanded."""
     return prototypes.detach().clone(memory_format=torch.contiguous_format)
 
 

@@ -111,6 +111,8 @@ def _panel(label: str, *, ratio: bool, found: Sequence[tuple[Profile, Record, Cl
         factor = first.metric.factor
         better = "more" if first.metric.better == "more" else "less"
         caption = f"Difference in {label}; {better} is better."
+        if factor == _POINTS:
+            caption += " Margins and limits in the words of a test are shares: 0.01 is a point."
     zero = _NO_DIFFERENCE[ratio]
     frame = pd.DataFrame([row for _, row, _ in found])[["estimate", "low", "high"]].astype(float) * factor
     scale = _Scale([zero, *(value for value in frame.to_numpy().ravel().tolist() if math.isfinite(value))])
@@ -124,7 +126,6 @@ def _line(profile: Profile, row: Record, factor: int, scale: "_Scale") -> Line:
     has_interval = not (math.isnan(low) or math.isnan(high))
     ends = (low, high) if has_interval else (estimate, estimate)
     digits = 2 if factor == _POINTS else 4
-    shares = "Margins and limits in these words are shares: .01 is a point" if factor == _POINTS else None
     return Line(
         profile=profile.params.profile,
         data=shown(row["dataset"]) if isinstance(row["dataset"], str) else NONE,
@@ -135,9 +136,7 @@ def _line(profile: Profile, row: Record, factor: int, scale: "_Scale") -> Line:
         n=NONE if pd.isna(row["n"]) else str(row["n"]),
         p=NONE if math.isnan(row["p_holm"]) else p_text(row["p_holm"]),
         verdict=row["verdict"],
-        why=". ".join(
-            word for word in (row["claim"], row["test"], row["reason"], shares) if isinstance(word, str) and word
-        ),
+        why=". ".join(word for word in (row["claim"], row["test"], row["reason"]) if isinstance(word, str) and word),
         decides=bool(row["decides"]),
         value=estimate,
         bar=Bar(scale.place(ends[0]), scale.place(ends[1]), scale.place(estimate)),

@@ -39,10 +39,11 @@ def profile(*rows: dict[str, Any]) -> Profile:
 def test_numbers_are_in_the_unit_of_the_metric_and_drawn_where_they_are() -> None:
     (panel,) = panels(KEPT, [profile(row_of(), row_of(estimate=0.01, low=0.0, high=0.03, verdict="supported"))])
     assert panel.label == "accuracy, points"
-    assert panel.caption == "Difference in accuracy, points; more is better."
+    shares = "Margins and limits in the words of a test are shares: 0.01 is a point."
+    assert panel.caption == f"Difference in accuracy, points; more is better. {shares}"
     first, second = panel.lines
     assert first.estimate == "−2 [−3, −1]"
-    assert first.why.endswith("a test. Margins and limits in these words are shares: .01 is a point")
+    assert first.why.endswith(". a test")
     assert (first.data, first.network, first.px, first.n, first.p) == ("MNIST", "SimpleCNN", "23", "5", ".030")
     assert (first.bar.low, first.bar.middle, first.bar.high) == pytest.approx((4, 19.3, 34.7), abs=0.1)
     assert second.bar.high == 96
@@ -79,7 +80,7 @@ def test_times_are_compared_with_one() -> None:
     (panel,) = panels(TIMES, [profile(row)])
     assert panel.ticks == [(4, "1"), (96, "1.4")]
     assert (panel.lines[0].data, panel.lines[0].p) == ("–", "–")
-    assert "shares" not in panel.lines[0].why
+    assert "shares" not in panel.caption
 
 
 def test_the_method_says_which_loss_it_is() -> None:

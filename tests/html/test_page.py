@@ -88,7 +88,7 @@ def test_every_link_leads_somewhere_and_every_name_is_there_once(text: str) -> N
     }
 
 
-def test_no_markdown_is_left_between_its_tags(text: str) -> None:
+def test_no_backticks_are_left_where_names_are_code(text: str) -> None:
     found = Page(text)
     assert "`" not in found.text
     assert "`" not in "".join(found.having("aria-label"))
